@@ -1,0 +1,3 @@
+//! The workflow file, as written.
+pub mod document;
+pub mod setting;

@@ -1,0 +1,2 @@
+//! Handlers.
+pub mod contract;

@@ -1,0 +1,13 @@
+//! flowrun runs business processes that are written as data.
+#![allow(dead_code, reason = "the parts are being put together")]
+
+pub mod dsl;
+pub mod handlers;
+pub mod limits;
+pub mod machine;
+pub mod names;
+pub mod payload;
+pub mod plan;
+pub mod store;
+pub mod template;
+pub mod time;

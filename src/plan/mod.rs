@@ -1,0 +1,4 @@
+//! The plan of a workflow.
+pub mod node;
+
+pub use node::*;

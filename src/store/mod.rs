@@ -1,0 +1,2 @@
+//! Where journals are kept.
+pub mod journal;
