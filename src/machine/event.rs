@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::handlers::contract::ErrorKind;
-use crate::names::{Code, MemberName, ServiceName, StepName};
+use crate::names::{Code, MemberName, StepName};
 use crate::payload::Payload;
 use crate::time::Timestamp;
 
@@ -359,12 +359,5 @@ pub enum Event {
         attempt: u32,
         /// The output or the error, as JSON.
         result: Payload,
-    },
-    /// A breaker let a call through, or not, in a way worth telling: it opened, half-opened or closed.
-    BreakerChanged {
-        /// The service.
-        service: ServiceName,
-        /// The breaker's new state: `open`, `half_open`, `closed`.
-        state: String,
     },
 }

@@ -1,0 +1,73 @@
+//! Taking a run over from a process that is gone (SPEC 6.6, 6.17).
+
+use super::Machine;
+use super::event::{CallKind, Event};
+use super::state::{CallIx, Phase, Progress};
+use super::table::{IllegalTransition, crashed};
+
+/// How many processes may die with the run under way before it is parked.
+pub const DEATHS_MAX: u32 = 3;
+
+impl Machine {
+    /// Takes the run over: attempts that were cut off are repeated or become unknown.
+    ///
+    /// `obstacle` says why the run cannot go on in this process, such as a handler that is missing.
+    pub(super) fn recover(&mut self, obstacle: Option<(&'static str, String)>) -> Result<(), IllegalTransition> {
+        if self.state.is_final() {
+            return Ok(());
+        }
+        // A run that only waited did nothing that could have brought the process down.
+        let clean = self.state.put_down || !self.state.has_running_call();
+        self.emit(Event::RunResumed { clean })?;
+        if self.state.parked.is_some() {
+            return Ok(());
+        }
+        if let Some((code, message)) = obstacle {
+            return self.emit(Event::RunParked { code: code.into(), message });
+        }
+        if self.state.deaths >= DEATHS_MAX {
+            let message = format!(
+                "the process died {DEATHS_MAX} times in a row while this run was under way; `retry` tries again"
+            );
+            return self.emit(Event::RunParked { code: "recovery".into(), message });
+        }
+        self.cut_off()?;
+        self.rescan();
+        Ok(())
+    }
+
+    /// Handles attempts that the state has as under way and that no process carries out any more.
+    pub(super) fn cut_off(&mut self) -> Result<(), IllegalTransition> {
+        let cut: Vec<(CallIx, u32)> = self
+            .state
+            .active
+            .iter()
+            .filter(|call| !self.in_flight.contains(call))
+            .filter_map(|call| match self.state.call(*call)?.progress {
+                Progress::Running { attempt, .. } => Some((*call, attempt)),
+                Progress::Idle | Progress::BackingOff { .. } | Progress::Succeeded | Progress::Failed => None,
+            })
+            .collect();
+        for (call, attempt) in cut {
+            let repeatable = call.in_plan(&self.plan).is_some_and(crate::plan::Call::repeatable);
+            let repeated = match call.kind {
+                CallKind::Forward => repeatable && self.state.phase == Phase::Running,
+                CallKind::Undo => repeatable,
+                // Asking twice does no harm, and `finally` promises at least once.
+                CallKind::Confirm | CallKind::Finally => true,
+            };
+            if repeated {
+                self.emit(Event::CallCutOff { call: call.id(&self.plan), attempt })?;
+                match call.kind {
+                    CallKind::Forward | CallKind::Confirm => {
+                        self.todo.insert((call.step, call.item));
+                    }
+                    CallKind::Undo | CallKind::Finally => self.request(call)?,
+                }
+            } else {
+                self.failed(call, attempt, crashed())?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,112 @@
+//! What templates see of a run.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::event::{CallKind, Conclusion};
+use super::key;
+use super::state::{CallIx, End, MemberState, RunState, Stage};
+use crate::plan::{Plan, StepIx};
+use crate::template::{Scope, StepScope};
+
+impl RunState {
+    /// Returns what every template of the run sees, and the steps given.
+    pub(super) fn scope(&self, plan: &Plan, steps: impl IntoIterator<Item = StepIx>) -> Scope {
+        let mut vars = BTreeMap::new();
+        vars.insert("input".to_owned(), Arc::clone(self.started.input.value()));
+        vars.insert("config".to_owned(), Arc::clone(&plan.config));
+        vars.insert("run".to_owned(), Arc::clone(&self.run_scope));
+        let steps = steps.into_iter().map(|ix| (plan.step(ix).name.to_string(), self.step_scope(plan, ix))).collect();
+        let secrets =
+            plan.secrets.iter().map(|name| (name.clone(), key::placeholder(&self.started.salt, name))).collect();
+        Scope { vars, steps, secrets }
+    }
+
+    fn step_scope(&self, plan: &Plan, ix: StepIx) -> StepScope {
+        let Stage::Ended(end) = &self.step(ix).stage else {
+            return StepScope { status: self.step_status(ix), ..StepScope::default() };
+        };
+        // Undoing a step does not change what it was.
+        let mut scope = StepScope { status: end.word(), ..StepScope::default() };
+        match end {
+            End::Succeeded(output) => {
+                scope.output = Some(Arc::clone(output.value()));
+                scope.via = self.via(plan, ix).map(str::to_owned);
+            }
+            End::Failed(error) | End::Unknown(error) => {
+                scope.error = Some(Arc::new(error.to_json()));
+            }
+            End::Skipped(_) => {}
+        }
+        scope
+    }
+
+    /// Returns what the templates of a step see; for an item, the item too.
+    pub(super) fn scope_of_step(&self, plan: &Plan, ix: StepIx, item: Option<u32>) -> Scope {
+        let step = plan.step(ix);
+        let mut scope = self.scope(plan, step.needs.iter().copied());
+        if let (Some(item), Some(foreach), Some(list)) = (item, &step.foreach, &self.step(ix).list) {
+            let value = list.value().get(item as usize).cloned().unwrap_or(Value::Null);
+            scope.vars.insert(foreach.var.clone(), Arc::new(value));
+            scope.vars.insert("index".to_owned(), Arc::new(json!(item)));
+        }
+        scope
+    }
+
+    /// Returns what the `with` of a call sees.
+    pub(super) fn scope_of_call(&self, plan: &Plan, call: CallIx, conclusion: Option<&Conclusion>) -> Scope {
+        match call.kind {
+            CallKind::Finally => {
+                let mut scope = self.scope(plan, plan.order.iter().copied());
+                if let Some(conclusion) = conclusion {
+                    scope.vars.insert("run".to_owned(), Arc::new(self.ended_run(conclusion)));
+                }
+                scope
+            }
+            CallKind::Forward => {
+                let mut scope = self.scope_of_step(plan, call.step, call.item);
+                let before = self
+                    .item(call.step, call.item)
+                    .and_then(|i| i.tried().find(|m| m.member != call.member && m.forward.error.is_some()));
+                if let (true, Some(error)) = (call.member > 0, before.and_then(|m| m.forward.error.as_ref())) {
+                    scope.vars.insert("error".to_owned(), Arc::new(error.to_json()));
+                }
+                scope
+            }
+            CallKind::Confirm | CallKind::Undo => {
+                let mut scope = self.scope_of_step(plan, call.step, call.item);
+                let forward = call.with_kind(CallKind::Forward);
+                let key = key::idempotency_key(&self.started.salt, plan, forward, self.generation(forward));
+                scope.vars.insert("key".to_owned(), Arc::new(Value::String(key)));
+                if let Some(member) = self.member(call) {
+                    add_result(&mut scope, member);
+                }
+                scope
+            }
+        }
+    }
+
+    /// Returns `run` as `finally` steps see it.
+    fn ended_run(&self, conclusion: &Conclusion) -> Value {
+        let mut run = Value::clone(&self.run_scope);
+        if let Some(run) = run.as_object_mut() {
+            run.insert("status".to_owned(), json!(conclusion.status));
+            run.insert("compensation".to_owned(), json!(conclusion.compensation));
+            if let Some(error) = &conclusion.error {
+                run.insert("error".to_owned(), error.to_json());
+            }
+        }
+        run
+    }
+}
+
+fn add_result(scope: &mut Scope, member: &MemberState) {
+    if let Some(output) = &member.output {
+        scope.vars.insert("output".to_owned(), Arc::clone(output.value()));
+    }
+    if let Some(error) = &member.forward.error {
+        scope.vars.insert("error".to_owned(), Arc::new(error.to_json()));
+    }
+}

@@ -1,0 +1,696 @@
+//! How events change the state of a run: one table, no event left out.
+//!
+//! An event that the state does not allow is refused. That is a mistake of flowrun's own or a damaged journal, and
+//! the run is left alone rather than guessed at.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::event::{Answer, CallKind, Cause, Entry, Event, Failure, Outcome, Place};
+use super::state::{
+    Alarm, CallIx, CallState, End, ItemState, MemberState, Parked, Phase, Progress, RunState, Signal, Stage, UndoOrder,
+    count, members_of,
+};
+use crate::handlers::contract::ErrorKind;
+use crate::names::StepName;
+use crate::payload::Payload;
+use crate::plan::{OnError, Plan, Step, StepIx};
+use crate::time::Timestamp;
+
+/// An event that cannot have happened in the state it was applied to.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("event {number} ({event}) is impossible here: {why}")]
+pub struct IllegalTransition {
+    /// The number of the event in its run.
+    pub number: u64,
+    /// The event, in short.
+    pub event: String,
+    /// What forbids it.
+    pub why: &'static str,
+}
+
+/// Why an event is impossible, before it is known which one it was.
+type Why = &'static str;
+
+/// What happens to a call.
+#[derive(Clone, Debug)]
+enum Change {
+    Started {
+        attempt: u32,
+        probe: bool,
+        input: Option<Payload>,
+        at: Timestamp,
+    },
+    Succeeded {
+        attempt: u32,
+    },
+    Failed {
+        attempt: u32,
+        error: Failure,
+        retry_at: Option<Timestamp>,
+    },
+    CutOff {
+        attempt: u32,
+    },
+    /// Nothing will be tried any more; what was reported last stands.
+    GivenUp,
+}
+
+impl CallState {
+    /// The transitions of a call. Rows are what it does now, columns what happens.
+    fn apply(&mut self, change: Change) -> Result<(), Why> {
+        let progress = match (self.progress, change) {
+            (Progress::Idle | Progress::BackingOff { .. }, Change::Started { attempt, probe, input, at }) => {
+                if attempt != self.attempts + 1 {
+                    return Err("attempts are numbered without gaps");
+                }
+                self.attempts = attempt;
+                self.counted += 1;
+                self.first_at.get_or_insert(at);
+                self.input = input.or_else(|| self.input.take());
+                Progress::Running { attempt, probe }
+            }
+            // Refused before the handler was called.
+            (Progress::Idle | Progress::BackingOff { .. }, Change::Failed { attempt: 0, error, retry_at }) => {
+                self.error = Some(error);
+                retry_at.map_or(Progress::Failed, |until| Progress::BackingOff { until })
+            }
+            (Progress::Running { attempt: now, .. }, Change::Failed { attempt, error, retry_at }) if now == attempt => {
+                self.error = Some(error);
+                retry_at.map_or(Progress::Failed, |until| Progress::BackingOff { until })
+            }
+            (Progress::Running { attempt: now, .. }, Change::Succeeded { attempt }) if now == attempt => {
+                self.error = None;
+                Progress::Succeeded
+            }
+            (Progress::Running { attempt: now, .. }, Change::CutOff { attempt }) if now == attempt => {
+                self.counted -= 1;
+                Progress::Idle
+            }
+            (Progress::Idle | Progress::BackingOff { .. } | Progress::Failed, Change::GivenUp) => Progress::Failed,
+            (Progress::Running { .. }, Change::Started { .. }) => return Err("an attempt is under way already"),
+            (Progress::Running { .. }, Change::GivenUp) => return Err("an attempt is under way"),
+            (Progress::Running { .. }, Change::Failed { .. } | Change::Succeeded { .. } | Change::CutOff { .. }) => {
+                return Err("another attempt is under way");
+            }
+            (
+                Progress::Idle | Progress::BackingOff { .. },
+                Change::Failed { .. } | Change::Succeeded { .. } | Change::CutOff { .. },
+            ) => return Err("no attempt is under way"),
+            (Progress::Succeeded | Progress::Failed, Change::Started { .. })
+            | (
+                Progress::Succeeded | Progress::Failed,
+                Change::Failed { .. } | Change::Succeeded { .. } | Change::CutOff { .. },
+            )
+            | (Progress::Succeeded, Change::GivenUp) => return Err("the call is over"),
+        };
+        self.progress = progress;
+        Ok(())
+    }
+}
+
+impl RunState {
+    /// Changes the state by one event.
+    ///
+    /// # Errors
+    /// When the event cannot have happened now; the state is then of no more use.
+    pub fn apply(&mut self, plan: &Plan, entry: &Entry) -> Result<(), IllegalTransition> {
+        let number = self.events;
+        self.events += 1;
+        self.put_down = entry.event == Event::RunInterrupted;
+        self.change(plan, entry.at, &entry.event).map_err(|why| IllegalTransition {
+            number,
+            event: super::history::type_of(&entry.event).to_owned(),
+            why,
+        })
+    }
+
+    fn change(&mut self, plan: &Plan, at: Timestamp, event: &Event) -> Result<(), Why> {
+        match event {
+            Event::RunStarted(_) => Err("a run starts once"),
+            Event::RunResumed { clean } => {
+                self.must_not_be_final()?;
+                if !clean {
+                    self.deaths += 1;
+                }
+                // What the process lacked may be there now; the engine looks again and parks it again if not.
+                if self
+                    .parked
+                    .as_ref()
+                    .is_some_and(|p| ["handler_missing", "secret_missing"].contains(&p.code.as_str()))
+                {
+                    self.unpark(at);
+                }
+                Ok(())
+            }
+            Event::RunInterrupted => self.must_not_be_final(),
+            Event::RunParked { code, message } => {
+                self.must_not_be_final()?;
+                if self.parked.is_some() {
+                    return Err("it is parked already");
+                }
+                self.parked = Some(Parked { code: code.clone(), message: message.clone(), at });
+                Ok(())
+            }
+            Event::SignalReceived { id, name, data } => {
+                self.must_not_be_final()?;
+                self.signals.push(Signal { id: id.clone(), name: name.clone(), data: data.clone(), used: false });
+                Ok(())
+            }
+            Event::StepSkipped { step, reason } => {
+                let ix = self.pending_step(plan, step)?;
+                self.end_step(plan, ix, End::Skipped(*reason))
+            }
+            Event::ItemsListed { step, items } => {
+                let ix = self.pending_step(plan, step)?;
+                if plan.step(ix).foreach.is_none() {
+                    return Err("the step has no items");
+                }
+                self.ready.remove(&ix);
+                self.lists.insert(ix);
+                let state = self.step_mut(ix);
+                state.list = Some(items.clone());
+                state.stage = Stage::Running;
+                Ok(())
+            }
+            Event::WaitStarted { step, until, signal } => {
+                let ix = self.pending_step(plan, step)?;
+                self.ready.remove(&ix);
+                self.waiting.insert(ix);
+                self.alarms.extend(until.map(|at| (at, Alarm::Wait(ix))));
+                self.step_mut(ix).stage = Stage::Waiting { until: *until, signal: signal.clone() };
+                Ok(())
+            }
+            Event::CallStarted { call, attempt, input, probe, .. } => {
+                let call = known(CallIx::of(call, plan))?;
+                self.begin_call(plan, call)?;
+                self.change_call(
+                    plan,
+                    call,
+                    Change::Started { attempt: *attempt, probe: *probe, input: input.clone(), at },
+                )
+            }
+            Event::CallSucceeded { call, attempt, output } => {
+                let call = known(CallIx::of(call, plan))?;
+                self.change_call(plan, call, Change::Succeeded { attempt: *attempt })?;
+                self.deaths = 0;
+                match call.kind {
+                    CallKind::Forward => {
+                        self.member_mut(call)?.output = Some(output.clone());
+                        self.end_item(plan, call.step, call.item, End::Succeeded(output.clone()))
+                    }
+                    CallKind::Undo => self.undo_is_over(plan, call.step),
+                    CallKind::Confirm | CallKind::Finally => Ok(()),
+                }
+            }
+            Event::CallFailed { call, attempt, error, retry_at } => {
+                let call = known(CallIx::of(call, plan))?;
+                if *attempt == 0 {
+                    self.begin_call(plan, call)?;
+                }
+                let change = Change::Failed { attempt: *attempt, error: error.clone(), retry_at: *retry_at };
+                self.change_call(plan, call, change)?;
+                let crashed = error.code == "crashed";
+                if !crashed {
+                    self.deaths = 0;
+                }
+                match call.kind {
+                    CallKind::Forward => {
+                        self.member_mut(call)?.unclear |= *attempt > 0 && error.kind == ErrorKind::Unknown;
+                        Ok(())
+                    }
+                    CallKind::Undo if retry_at.is_none() => self.undo_is_over(plan, call.step),
+                    CallKind::Undo | CallKind::Confirm | CallKind::Finally => Ok(()),
+                }
+            }
+            Event::CallCutOff { call, attempt } => {
+                let call = known(CallIx::of(call, plan))?;
+                self.change_call(plan, call, Change::CutOff { attempt: *attempt })?;
+                if call.kind == CallKind::Forward && acts(plan, call) {
+                    self.member_mut(call)?.unclear = true;
+                }
+                Ok(())
+            }
+            Event::Confirmed { call, answer, .. } => {
+                let call = known(CallIx::of(call, plan))?;
+                if *answer != Answer::Unknown {
+                    self.deaths = 0;
+                }
+                let member = self.member_mut(call)?;
+                let confirm = known(member.confirm.as_mut())?;
+                confirm.progress = match answer {
+                    Answer::Done | Answer::NotDone => Progress::Succeeded,
+                    Answer::Unknown => Progress::Failed,
+                };
+                member.answer = Some(*answer);
+                self.forget_call(call);
+                Ok(())
+            }
+            Event::Settled { place, outcome } => self.settle(plan, place, outcome.clone()),
+            Event::DrainStarted { cause } => self.drain(plan, cause),
+            Event::UndoStarted => {
+                if self.phase != Phase::Draining || !self.active.is_empty() || !self.waiting.is_empty() {
+                    return Err("something is still under way");
+                }
+                self.phase = Phase::Undoing;
+                self.order_undos(plan);
+                Ok(())
+            }
+            Event::RunEnding(conclusion) => {
+                self.must_be_at_rest()?;
+                self.phase = Phase::Ending;
+                self.conclusion = Some((**conclusion).clone());
+                Ok(())
+            }
+            Event::RunFinished(conclusion) => {
+                if self.phase == Phase::Ending {
+                    self.must_not_be_final()?;
+                } else {
+                    self.must_be_at_rest()?;
+                }
+                self.phase = Phase::Finished;
+                self.parked = None;
+                self.alarms.clear();
+                self.conclusion = Some((**conclusion).clone());
+                Ok(())
+            }
+            Event::RetryRequested { from } => self.retry(plan, from.as_ref(), at),
+            Event::CompensateRequested => {
+                if self.phase != Phase::Finished {
+                    return Err("the run is not final");
+                }
+                self.phase = Phase::Undoing;
+                for undo in self.members_mut().filter_map(|m| m.undo.as_mut()) {
+                    if undo.progress == Progress::Failed {
+                        **undo =
+                            CallState { attempts: undo.attempts, input: undo.input.take(), ..CallState::default() };
+                    }
+                }
+                self.order_undos(plan);
+                Ok(())
+            }
+            Event::MarkedDone { place, .. } => {
+                let ix = known(plan.find(&place.step))?;
+                let step = plan.step(ix);
+                let item = known(self.step_mut(ix).items.get_mut(&place.item.unwrap_or(0)))?;
+                for member in &mut item.members {
+                    if member_of(step, member.member).is_some_and(|m| member.is_owed(m)) {
+                        member.marked_done = true;
+                    }
+                }
+                let compensation = self.compensation(plan);
+                known(self.conclusion.as_mut())?.compensation = compensation;
+                Ok(())
+            }
+            Event::LateResult { .. } => Ok(()),
+        }
+    }
+
+    fn must_not_be_final(&self) -> Result<(), Why> {
+        if self.phase == Phase::Finished { Err("the run is final") } else { Ok(()) }
+    }
+
+    fn must_be_at_rest(&self) -> Result<(), Why> {
+        self.must_not_be_final()?;
+        if self.active.is_empty() && self.waiting.is_empty() { Ok(()) } else { Err("something is still under way") }
+    }
+
+    fn step_mut(&mut self, ix: StepIx) -> &mut super::state::StepState {
+        &mut self.steps[ix.0 as usize]
+    }
+
+    fn members_mut(&mut self) -> impl Iterator<Item = &mut MemberState> {
+        self.steps.iter_mut().flat_map(|s| s.items.values_mut()).flat_map(|i| i.members.iter_mut())
+    }
+
+    fn member_mut(&mut self, call: CallIx) -> Result<&mut MemberState, Why> {
+        let item = known(self.step_mut(call.step).items.get_mut(&call.item.unwrap_or(0)))?;
+        known(item.members.iter_mut().rev().find(|m| m.member == call.member))
+    }
+
+    fn call_mut(&mut self, call: CallIx) -> Result<&mut CallState, Why> {
+        if call.kind == CallKind::Finally {
+            return known(self.finally.get_mut(call.step.0 as usize));
+        }
+        let member = self.member_mut(call)?;
+        match call.kind {
+            CallKind::Forward | CallKind::Finally => Ok(&mut member.forward),
+            CallKind::Confirm => known(member.confirm.as_deref_mut()),
+            CallKind::Undo => known(member.undo.as_deref_mut()),
+        }
+    }
+
+    fn pending_step(&self, plan: &Plan, name: &StepName) -> Result<StepIx, Why> {
+        let ix = known(plan.find(name))?;
+        if self.phase != Phase::Running {
+            return Err("nothing new starts any more");
+        }
+        if self.step(ix).unmet > 0 {
+            return Err("a step that it needs has not ended");
+        }
+        if self.step(ix).stage == Stage::Pending { Ok(ix) } else { Err("the step has begun") }
+    }
+
+    /// Makes room for a call that is about to begin, if it is the first sign of it.
+    fn begin_call(&mut self, plan: &Plan, call: CallIx) -> Result<(), Why> {
+        known(call.in_plan(plan))?;
+        match call.kind {
+            CallKind::Finally => {
+                if self.phase != Phase::Ending {
+                    return Err("the run has not ended");
+                }
+            }
+            CallKind::Forward => {
+                if self.phase != Phase::Running {
+                    return Err("nothing new starts any more");
+                }
+                if self.step(call.step).unmet > 0 {
+                    return Err("a step that it needs has not ended");
+                }
+                self.ready.remove(&call.step);
+                let state = self.step_mut(call.step);
+                match state.stage {
+                    Stage::Pending | Stage::Running => state.stage = Stage::Running,
+                    Stage::Waiting { .. } | Stage::Ended(_) => return Err("the step has ended"),
+                }
+                let item = state.items.entry(call.item.unwrap_or(0)).or_default();
+                if item.end.is_some() {
+                    return Err("the item has ended");
+                }
+                if item.current().is_none_or(|m| m.member != call.member) {
+                    let unclear = item.unsure.contains(&call.member);
+                    item.members.push(MemberState { member: call.member, unclear, ..MemberState::default() });
+                }
+            }
+            CallKind::Confirm => {
+                self.member_mut(call)?.confirm.get_or_insert_default();
+            }
+            CallKind::Undo => {
+                self.member_mut(call)?.undo.get_or_insert_default();
+            }
+        }
+        Ok(())
+    }
+
+    fn change_call(&mut self, plan: &Plan, call: CallIx, change: Change) -> Result<(), Why> {
+        known(call.in_plan(plan))?;
+        self.forget_call(call);
+        let state = self.call_mut(call)?;
+        state.apply(change)?;
+        let progress = state.progress;
+        match progress {
+            Progress::Running { .. } | Progress::Idle => {
+                self.active.insert(call);
+            }
+            Progress::BackingOff { until } => {
+                self.active.insert(call);
+                self.alarms.insert((until, Alarm::Call(call)));
+            }
+            Progress::Succeeded | Progress::Failed => {}
+        }
+        Ok(())
+    }
+
+    /// Takes a call off the lists of what is under way and due.
+    fn forget_call(&mut self, call: CallIx) {
+        self.active.remove(&call);
+        if let Some(Progress::BackingOff { until }) = self.call(call).map(|c| c.progress) {
+            self.alarms.remove(&(until, Alarm::Call(call)));
+        }
+    }
+
+    fn settle(&mut self, plan: &Plan, place: &Place, outcome: Outcome) -> Result<(), Why> {
+        let ix = known(plan.find(&place.step))?;
+        if place.item.is_none() && plan.step(ix).foreach.is_some() {
+            let continued = plan.step(ix).on_error == OnError::Continue;
+            let end = End::of(outcome, || outputs(self.step(ix), continued));
+            return self.end_step(plan, ix, end);
+        }
+        match &self.step(ix).stage {
+            Stage::Waiting { signal, .. } => {
+                let name = signal.clone();
+                let end = End::of(outcome, || Payload::of(Value::Null));
+                let end = match (end, name) {
+                    (End::Succeeded(_), Some(name)) => End::Succeeded(self.take_signal(&name)?),
+                    (end, _) => end,
+                };
+                self.end_step(plan, ix, end)
+            }
+            Stage::Pending => self.end_step(plan, ix, End::of(outcome, || Payload::of(Value::Null))),
+            Stage::Running => {
+                let end = End::of(outcome, || Payload::of(Value::Null));
+                let item = known(self.step_mut(ix).items.get_mut(&place.item.unwrap_or(0)))?;
+                if let (End::Succeeded(output), Some(member)) = (&end, item.members.last_mut()) {
+                    member.output = Some(output.clone());
+                }
+                self.end_item(plan, ix, place.item, end)
+            }
+            Stage::Ended(_) => Err("the step has ended"),
+        }
+    }
+
+    fn take_signal(&mut self, name: &str) -> Result<Payload, Why> {
+        let signal = self.signals.iter_mut().find(|s| !s.used && s.name == name).ok_or("no such signal has arrived")?;
+        signal.used = true;
+        Ok(signal.data.clone())
+    }
+
+    fn end_item(&mut self, plan: &Plan, ix: StepIx, item: Option<u32>, end: End) -> Result<(), Why> {
+        if plan.step(ix).pivot && matches!(end, End::Succeeded(_) | End::Unknown(_)) {
+            self.pivoted = true;
+        }
+        let state = known(self.step_mut(ix).items.get_mut(&item.unwrap_or(0)))?;
+        if state.end.is_some() {
+            return Err("the item has ended");
+        }
+        state.end = Some(end.clone());
+        let Some(item) = item else { return self.end_step(plan, ix, end) };
+        let step = self.step_mut(ix);
+        step.ended_items += 1;
+        if end.error().is_some() {
+            step.failed_items.insert(item);
+        }
+        Ok(())
+    }
+
+    fn end_step(&mut self, plan: &Plan, ix: StepIx, end: End) -> Result<(), Why> {
+        if matches!(self.step(ix).stage, Stage::Ended(_)) {
+            return Err("the step has ended");
+        }
+        if let Stage::Waiting { until: Some(until), .. } = self.step(ix).stage {
+            self.alarms.remove(&(until, Alarm::Wait(ix)));
+        }
+        self.ready.remove(&ix);
+        self.waiting.remove(&ix);
+        self.lists.remove(&ix);
+        let step = plan.step(ix);
+        let skipped = matches!(end, End::Skipped(_));
+        let passed = match &end {
+            End::Skipped(_) | End::Succeeded(_) => true,
+            End::Failed(_) | End::Unknown(_) => step.on_error == OnError::Continue,
+        };
+        let state = self.step_mut(ix);
+        state.stage = Stage::Ended(end);
+        state.passed = passed;
+        if passed {
+            self.open -= 1;
+            for dependent in &step.dependents {
+                let state = self.step_mut(*dependent);
+                state.unmet -= 1;
+                state.skipped_needs += u32::from(skipped);
+                if state.unmet == 0 {
+                    self.ready.insert(*dependent);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn drain(&mut self, plan: &Plan, cause: &Cause) -> Result<(), Why> {
+        if self.phase != Phase::Running && self.parked.is_none() {
+            return Err("it has stopped going forward already");
+        }
+        if !matches!(self.phase, Phase::Running | Phase::Draining) {
+            return Err("it is being undone already");
+        }
+        self.phase = Phase::Draining;
+        self.parked = None;
+        self.cause.get_or_insert_with(|| cause.clone());
+        if let (Some(first), Cause::Cancelled { .. }) = (&mut self.cause, cause) {
+            // A run parked behind its point of no return may still be given up: then it ends as cancelled.
+            *first = cause.clone();
+        }
+        self.deadline = None;
+        self.alarms.retain(|(_, alarm)| !matches!(alarm, Alarm::Deadline));
+        let resting: Vec<CallIx> = self.active.iter().copied().filter(|c| c.kind == CallKind::Forward).collect();
+        for call in resting {
+            match self.call(call).map(|c| c.progress) {
+                Some(Progress::BackingOff { .. }) => self.change_call(plan, call, Change::GivenUp)?,
+                // Cut off by a crash and not begun again: nobody knows how far it came.
+                Some(Progress::Idle) => {
+                    self.change_call(plan, call, Change::GivenUp)?;
+                    self.call_mut(call)?.error = Some(crashed());
+                    self.member_mut(call)?.unclear = true;
+                }
+                Some(Progress::Running { .. } | Progress::Succeeded | Progress::Failed) | None => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn unpark(&mut self, at: Timestamp) {
+        let Some(parked) = self.parked.take() else { return };
+        // The deadline does not run while a person is waited for (SPEC 6.11).
+        if let Some(deadline) = self.deadline {
+            self.alarms.remove(&(deadline, Alarm::Deadline));
+            let deadline = deadline.after(at.since(parked.at));
+            self.deadline = Some(deadline);
+            self.alarms.insert((deadline, Alarm::Deadline));
+        }
+    }
+
+    fn retry(&mut self, plan: &Plan, from: Option<&StepName>, at: Timestamp) -> Result<(), Why> {
+        let parked = known(self.parked.as_ref())?;
+        if self.phase == Phase::Draining && parked.code == "pivot" {
+            self.phase = Phase::Running;
+            self.cause = None;
+        }
+        self.unpark(at);
+        self.deaths = 0;
+        if self.phase != Phase::Running {
+            return Ok(());
+        }
+        for step in &plan.steps {
+            let ix = known(plan.find(&step.name))?;
+            let retried = !self.step(ix).passed
+                && matches!(self.step(ix).stage, Stage::Ended(End::Failed(_) | End::Unknown(_)))
+                && from.is_none_or(|name| *name == step.name);
+            if !retried {
+                continue;
+            }
+            let state = self.step_mut(ix);
+            state.stage = if state.list.is_some() { Stage::Running } else { Stage::Pending };
+            for item in state.items.values_mut() {
+                if matches!(item.end, Some(End::Failed(_) | End::Unknown(_))) {
+                    start_afresh(item, step);
+                }
+            }
+            state.ended_items -= count(std::mem::take(&mut state.failed_items).len());
+            if state.stage == Stage::Pending {
+                self.ready.insert(ix);
+            } else {
+                self.lists.insert(ix);
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds out what has to be undone, and which undo waits for which.
+    fn order_undos(&mut self, plan: &Plan) {
+        // A completed run keeps what its steps did; only undos that were begun and failed are left.
+        let completed = self.cause.is_none();
+        let owed = |(member, state): (&crate::plan::Member, &MemberState)| {
+            state.is_owed(member) && !state.undo_failed() && (!completed || state.undo.is_some())
+        };
+        let owed: Vec<u32> = self
+            .steps
+            .iter()
+            .zip(&plan.steps)
+            .map(|(state, step)| count(members_of(state, step).filter(|pair| owed(*pair)).count()))
+            .collect();
+        let unmet = plan.steps.iter().map(|step| count(step.dependents.len())).collect();
+        self.undo = UndoOrder { left: owed.iter().sum(), owed, unmet, ready: BTreeSet::new() };
+        let last: Vec<StepIx> = plan.order.iter().copied().filter(|ix| plan.step(*ix).dependents.is_empty()).collect();
+        self.take_turns(plan, last);
+    }
+
+    /// Gives steps their turn; those with nothing to undo pass it on at once.
+    fn take_turns(&mut self, plan: &Plan, mut turns: Vec<StepIx>) {
+        while let Some(ix) = turns.pop() {
+            if self.undo.owed[ix.0 as usize] > 0 {
+                self.undo.ready.insert(ix);
+                continue;
+            }
+            for needed in &plan.step(ix).needs {
+                let unmet = &mut self.undo.unmet[needed.0 as usize];
+                *unmet -= 1;
+                if *unmet == 0 {
+                    turns.push(*needed);
+                }
+            }
+        }
+    }
+
+    /// Notes that one undo of a step has ended, well or not: the steps before it may go on.
+    fn undo_is_over(&mut self, plan: &Plan, ix: StepIx) -> Result<(), Why> {
+        if self.phase != Phase::Undoing {
+            // An undo before a fallback, or of a failure that is passed over, follows no order.
+            return Ok(());
+        }
+        let owed = &mut self.undo.owed[ix.0 as usize];
+        *owed = owed.checked_sub(1).ok_or("nothing was to be undone")?;
+        self.undo.left -= 1;
+        if *owed == 0 {
+            self.undo.ready.remove(&ix);
+            self.take_turns(plan, vec![ix]);
+        }
+        Ok(())
+    }
+}
+
+/// Prepares an item for an operator's retry (SPEC 6.13): new attempts, and a new key where it is certain that the old
+/// one has no effect. Where it is not, the same member is tried with the same key.
+fn start_afresh(item: &mut ItemState, step: &Step) {
+    item.end = None;
+    let mut again = None;
+    for tried in std::mem::take(&mut item.members) {
+        let acted = member_of(step, tried.member).is_some_and(|m| tried.may_have_acted(m)) && !tried.is_undone();
+        if acted || (tried.is_unknown() && !tried.is_undone()) {
+            item.unsure.insert(tried.member);
+            again = Some(tried.member);
+        } else {
+            item.unsure.remove(&tried.member);
+            *item.generations.entry(tried.member).or_default() += 1;
+        }
+    }
+    item.members.extend(again.map(|member| MemberState { member, unclear: true, ..MemberState::default() }));
+}
+
+fn member_of(step: &Step, member: u16) -> Option<&crate::plan::Member> {
+    match &step.action {
+        crate::plan::Action::Call(members) => members.get(usize::from(member)),
+        crate::plan::Action::Wait(_) => None,
+    }
+}
+
+/// Tells whether a forward call may change something outside: it declares an effect, or is undone, or is not known.
+fn acts(plan: &Plan, call: CallIx) -> bool {
+    call.member_in(plan).is_none_or(|member| {
+        member.compensate.is_some() || member.call.contract.as_ref().is_none_or(|c| c.effect.is_some())
+    })
+}
+
+/// Makes the output of a `foreach`: one element for each item, null for one that failed and was passed over.
+fn outputs(state: &super::state::StepState, continued: bool) -> Payload {
+    let list = state
+        .items
+        .values()
+        .filter_map(|item| match &item.end {
+            Some(End::Succeeded(output)) => Some(Value::clone(output.value())),
+            Some(_) if continued => Some(Value::Null),
+            _ => None,
+        })
+        .collect();
+    Payload::of(Arc::new(Value::Array(list)))
+}
+
+/// The error of an attempt of which nothing more was heard.
+pub(super) fn crashed() -> Failure {
+    Failure::new("crashed", ErrorKind::Unknown, "the process ended while the attempt was under way")
+}
+
+fn known<T>(found: Option<T>) -> Result<T, Why> {
+    found.ok_or("the plan or the run does not know it")
+}
