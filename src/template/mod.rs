@@ -68,21 +68,3 @@ pub struct StepScope {
     /// The member by which it succeeded.
     pub via: Option<String>,
 }
-
-// Signatures used by the machine until the real ones are merged.
-impl Expression {
-    /// x
-    pub fn eval(&self, _: &Scope, _: &Limits) -> Result<Value, TemplateError> {
-        unimplemented!()
-    }
-    /// x
-    pub fn holds(&self, _: &Scope, _: &Limits) -> Result<bool, TemplateError> {
-        unimplemented!()
-    }
-}
-impl Template {
-    /// x
-    pub fn render(&self, _: &Scope, _: &Limits) -> Result<Value, TemplateError> {
-        unimplemented!()
-    }
-}
