@@ -35,6 +35,11 @@ impl Payload {
         Ok(Self(Arc::new(Inner { text: OnceLock::from(text), value: OnceLock::from(Arc::new(value)) })))
     }
 
+    /// Makes a payload of text that a JSON writer has just produced, without reading it again.
+    pub(crate) fn of_json(text: String) -> Self {
+        Self(Arc::new(Inner { text: OnceLock::from(text.into_boxed_str()), value: OnceLock::new() }))
+    }
+
     /// Returns the document as compact JSON.
     #[must_use]
     pub fn text(&self) -> &str {

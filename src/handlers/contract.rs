@@ -58,6 +58,8 @@ pub struct Contract {
     pub repeat: Repeat,
     /// The dotted codes of the errors it may return, with whether each is retryable where that is known.
     pub errors: BTreeMap<Code, Option<ErrorKind>>,
+    /// It may report codes besides those in `errors`; no code can be said to be impossible.
+    pub any_error: bool,
     /// The effect it undoes.
     pub undoes: Option<Undoes>,
     /// After this handler's "undone" or "not done" a late original is refused.
@@ -70,6 +72,9 @@ pub struct Contract {
     pub output: Arc<Value>,
 }
 
+/// What every known handler declares, by name.
+pub type Contracts = BTreeMap<HandlerName, Arc<Contract>>;
+
 impl Contract {
     /// Tells whether an attempt with an unclear answer may be repeated with the same key.
     #[must_use]
@@ -79,7 +84,7 @@ impl Contract {
 }
 
 /// What kind of error a handler reported.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorKind {
     /// It did not happen, and may work later.
