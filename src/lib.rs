@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "the parts are being put together")]
 
 pub mod check;
+pub mod definition;
+pub mod diag;
 pub mod dsl;
 pub mod handlers;
 pub mod limits;

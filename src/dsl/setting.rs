@@ -30,6 +30,7 @@ setting! {
     Duration, {
         "description": "A duration: `250ms`, `30s`, `5m`, `2h`, `1d`, or a template such as `{{ config.payment.timeout }}`.",
         "type": "string",
+        "format": "flowrun-duration",
         "pattern": r"^\s*(\{\{.*\}\}|[0-9]+(\.[0-9]+)?(ms|s|m|h|d)( ?[0-9]+(\.[0-9]+)?(ms|s|m|h|d))*)\s*$",
         "examples": ["250ms", "30s", "5m", "2h", "1d", "{{ config.payment.timeout }}"]
     }

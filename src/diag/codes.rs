@@ -1,0 +1,122 @@
+//! The kinds of findings: one code each, stable, so that tools and people can look them up.
+
+use std::fmt;
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $code:literal;)*) => {
+        /// What kind of finding it is. The number never changes its meaning.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum FindingCode {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl FindingCode {
+            /// All kinds of findings.
+            pub const ALL: &'static [FindingCode] = &[$(Self::$name),*];
+
+            /// Returns the code as it is shown: `FR0201`.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$name => $code,)*
+                }
+            }
+        }
+    };
+}
+
+codes! {
+    // 01: the text itself.
+    /// The file cannot be read.
+    Unreadable = "FR0101";
+    /// The file is not UTF-8, or holds characters that no text has.
+    Encoding = "FR0102";
+    /// The file is not YAML.
+    Syntax = "FR0103";
+    /// A bracket, a brace or a quote is never closed.
+    Unclosed = "FR0104";
+    /// A template stands without quotes where YAML reads it as a map.
+    UnquotedTemplate = "FR0105";
+    /// YAML that workflow files do without: tags, merge keys, several documents, directives.
+    UnsupportedYaml = "FR0106";
+    /// A key stands twice in one map.
+    DuplicateKey = "FR0107";
+    /// A key that is no name.
+    BadKey = "FR0108";
+    /// A number that cannot be kept exactly.
+    BadNumber = "FR0109";
+    /// A limit is exceeded.
+    Limit = "FR0110";
+
+    // 02: the shape of the workflow file.
+    /// A key that does not exist.
+    UnknownKey = "FR0201";
+    /// A required key is missing.
+    MissingKey = "FR0202";
+    /// A value of the wrong type.
+    WrongType = "FR0203";
+    /// A key without a value.
+    NoValue = "FR0204";
+    /// A value that is not among the possible ones.
+    UnknownValue = "FR0205";
+    /// A name of the wrong form.
+    BadName = "FR0206";
+    /// A number that is too small or too large.
+    OutOfRange = "FR0207";
+    /// A duration that cannot be understood.
+    BadDuration = "FR0208";
+    /// Keys that exclude each other, or do not go together.
+    Excludes = "FR0209";
+    /// A name that is given twice.
+    DuplicateName = "FR0210";
+    /// The language version is not known.
+    Version = "FR0211";
+    /// Something that is not built yet.
+    NotBuilt = "FR0212";
+    /// A JSON Schema that is none.
+    BadSchema = "FR0213";
+    /// A `$ref` that leads nowhere, or out of the project.
+    BadRef = "FR0214";
+    /// A value of `--config` or `--set` that does not fit.
+    BadOverride = "FR0215";
+
+    // 03: names that refer to something.
+    /// No handler of that name.
+    UnknownHandler = "FR0301";
+    /// No step of that name.
+    UnknownStep = "FR0302";
+    /// No service of that name.
+    UnknownService = "FR0303";
+    /// No retry policy of that name.
+    UnknownRetry = "FR0304";
+    /// No such configuration value.
+    UnknownConfig = "FR0305";
+    /// No secret of that name.
+    UnknownSecret = "FR0306";
+    /// No field of that name.
+    UnknownField = "FR0307";
+    /// No variable of that name.
+    UnknownVariable = "FR0308";
+    /// An error code that cannot occur.
+    UnknownErrorCode = "FR0309";
+}
+
+impl fmt::Display for FindingCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::FindingCode;
+
+    #[test]
+    fn no_code_is_used_twice() {
+        let codes: BTreeSet<_> = FindingCode::ALL.iter().map(|c| c.as_str()).collect();
+        assert_eq!(codes.len(), FindingCode::ALL.len());
+        assert!(codes.iter().all(|c| c.len() == 6 && c.starts_with("FR")));
+    }
+}

@@ -1,0 +1,177 @@
+//! Findings as text for people (through miette) and as JSON for tools.
+
+use std::fmt;
+
+use miette::{
+    Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteError, MietteSpanContents, SourceCode,
+    SourceSpan, SpanContents,
+};
+use serde_json::{Value, json};
+
+use super::{Finding, Severity, SourceFile, Span};
+
+/// How findings are drawn.
+#[derive(Clone, Copy, Debug)]
+pub struct Style {
+    /// The width of the terminal in columns.
+    pub width: usize,
+    /// Whether colours are used.
+    pub colour: bool,
+}
+
+impl Default for Style {
+    fn default() -> Self {
+        Self { width: 100, colour: false }
+    }
+}
+
+/// Returns a finding as text: message, the lines at fault with an underline, help.
+#[must_use]
+pub fn text(finding: &Finding, file: &SourceFile, style: Style) -> String {
+    let theme = if style.colour { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
+    let handler = GraphicalReportHandler::new_themed(theme)
+        .with_width(style.width.max(40))
+        .with_links(false)
+        .with_context_lines(1)
+        .tab_width(4);
+    let report = Report { finding, file, source: Source(file) };
+    let mut out = String::new();
+    match handler.render_report(&mut out, &report) {
+        Ok(()) => out,
+        Err(fmt::Error) => {
+            let place = file.place(finding.span.start);
+            format!("{}:{}:{}: {}\n", file.path, place.line, place.column, finding.message)
+        }
+    }
+}
+
+/// Returns a finding as JSON: code, severity, message, help, and its line, column and length in characters.
+#[must_use]
+pub fn json(finding: &Finding, file: &SourceFile) -> Value {
+    let place = file.place(finding.span.start);
+    json!({
+        "code": finding.code.as_str(),
+        "severity": finding.severity.as_str(),
+        "message": finding.message,
+        "help": finding.help,
+        "line": place.line,
+        "column": place.column,
+        "length": file.slice(finding.span).chars().count(),
+    })
+}
+
+struct Report<'a> {
+    finding: &'a Finding,
+    file: &'a SourceFile,
+    source: Source<'a>,
+}
+
+/// The file as miette reads it, except that columns count characters and not bytes.
+struct Source<'a>(&'a SourceFile);
+
+impl SourceCode for Source<'_> {
+    fn read_span<'a>(
+        &'a self,
+        span: &SourceSpan,
+        before: usize,
+        after: usize,
+    ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
+        let inner = self.0.text.read_span(span, before, after)?;
+        let column = if before == 0 { self.0.place(span.offset()).column - 1 } else { inner.column() };
+        Ok(Box::new(MietteSpanContents::new_named(
+            self.0.path.clone(),
+            inner.data(),
+            *inner.span(),
+            inner.line(),
+            column,
+            inner.line_count(),
+        )))
+    }
+}
+
+impl Report<'_> {
+    fn labelled(&self, span: Span, label: Option<String>, primary: bool) -> LabeledSpan {
+        let span = self.file.first_line(span);
+        if primary {
+            LabeledSpan::new_primary_with_span(label, (span.start, span.len))
+        } else {
+            LabeledSpan::new_with_span(label, (span.start, span.len))
+        }
+    }
+}
+
+impl fmt::Debug for Report<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.finding.fmt(f)
+    }
+}
+
+impl fmt::Display for Report<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.finding.message)
+    }
+}
+
+impl std::error::Error for Report<'_> {}
+
+impl Diagnostic for Report<'_> {
+    fn code<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        Some(Box::new(self.finding.code))
+    }
+
+    fn severity(&self) -> Option<miette::Severity> {
+        Some(match self.finding.severity {
+            Severity::Error => miette::Severity::Error,
+            Severity::Warning => miette::Severity::Warning,
+        })
+    }
+
+    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        self.finding.help.as_ref().map(|help| Box::new(help) as Box<dyn fmt::Display>)
+    }
+
+    fn source_code(&self) -> Option<&dyn SourceCode> {
+        Some(&self.source)
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        let primary = self.labelled(self.finding.span, self.finding.label.clone(), true);
+        let related = self.finding.related.iter().map(|(span, label)| self.labelled(*span, Some(label.clone()), false));
+        Some(Box::new(std::iter::once(primary).chain(related)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diag::FindingCode;
+
+    fn sample() -> (Finding, SourceFile) {
+        let file = SourceFile::new("a.yaml", "steps:\n  ä: { uess: core.pass }\n");
+        let start = file.text.find("uess").expect("it stands there");
+        let finding = Finding::error(FindingCode::UnknownKey, Span::new(start, 4), "unknown key `uess`")
+            .help("Did you mean `uses`?");
+        (finding, file)
+    }
+
+    #[test]
+    fn text_shows_the_place() {
+        let (finding, file) = sample();
+        let shown = text(&finding, &file, Style::default());
+        assert!(shown.contains("FR0201"), "{shown}");
+        assert!(shown.contains("a.yaml:2:8"), "{shown}");
+        assert!(shown.contains("ä: { uess"), "{shown}");
+        assert!(shown.contains("help: Did you mean `uses`?"), "{shown}");
+        assert!(!shown.contains('\u{1b}'), "{shown}");
+    }
+
+    #[test]
+    fn json_counts_characters() {
+        let (finding, file) = sample();
+        let value = json(&finding, &file);
+        assert_eq!(value["line"], 2);
+        assert_eq!(value["column"], 8);
+        assert_eq!(value["length"], 4);
+        assert_eq!(value["severity"], "error");
+    }
+}
