@@ -230,13 +230,11 @@ fn input_schema(parsed: &Parsed, read: Read<'_>, findings: &mut Vec<Finding>) ->
         return (files, None);
     }
     if let Err(error) = schema::compile(&root) {
-        let place = jsonschema::meta::validate(&root).err().map(|error| format!("/input{}", error.instance_path()));
-        let place = place.filter(|_| whole.is_none()).unwrap_or_else(|| "/input".to_owned());
         let message = match &whole {
             Some(name) => format!("`{name}` is not a valid JSON Schema: {error}"),
             None => format!("not a valid JSON Schema: {error}"),
         };
-        let place = if whole.is_some() { "/input/$ref".to_owned() } else { place };
+        let place = if whole.is_some() { "/input/$ref".to_owned() } else { format!("/input{}", error.pointer) };
         findings.push(Finding::error(FindingCode::BadSchema, parsed.tree.span(&place, Part::Value), message));
         return (files, None);
     }
