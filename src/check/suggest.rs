@@ -1,0 +1,70 @@
+//! The nearest valid name to one that does not exist.
+//!
+//! Knows words only; which names are valid at a place is for the caller to say.
+
+use crate::diag;
+
+/// How many names are compared at most, so that many mistakes among many names stay cheap.
+const COMPARED: usize = 2_000;
+
+/// Returns the name of `valid` that `wrong` was most likely meant to be: the nearest in spelling, or the first that has
+/// it as one of its dotted parts, as `payment.charge` has `charge`.
+pub(crate) fn nearest<'a>(wrong: &str, valid: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let valid: Vec<&str> = valid.into_iter().take(COMPARED).collect();
+    let is_part = |part: &str, whole: &str| part.len() > 2 && whole.split('.').any(|p| p == part);
+    diag::nearest(wrong, valid.iter().copied())
+        .or_else(|| valid.into_iter().find(|name| is_part(wrong, name) || is_part(name, wrong)))
+}
+
+/// Returns a help that names the nearest of `valid`, or else lists them all, calling them `what`.
+pub(crate) fn help<'a>(wrong: &str, what: &str, valid: impl IntoIterator<Item = &'a str> + Clone) -> String {
+    if let Some(name) = nearest(wrong, valid.clone()) {
+        return format!("Did you mean `{name}`?");
+    }
+    let all: Vec<String> = valid.into_iter().map(|name| format!("`{name}`")).collect();
+    match all.len() {
+        0 => format!("There are no {what}."),
+        1..=12 => format!("The {what} are {}.", list(&all)),
+        n => format!("The {what} are {} and {} more.", all[..10].join(", "), n - 10),
+    }
+}
+
+/// Joins words the way a sentence does: `a`, `a and b`, `a, b and c`.
+pub(crate) fn list(words: &[String]) -> String {
+    match words {
+        [] => String::new(),
+        [one] => one.clone(),
+        [most @ .., last] => format!("{} and {last}", most.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{help, nearest};
+
+    #[test]
+    fn finds_what_was_meant() {
+        let names = ["reserve", "charge", "payment.charge", "order_id", "x"];
+        for (wrong, meant) in [
+            ("resreve", Some("reserve")),
+            ("chrage", Some("charge")),
+            ("orderId", Some("order_id")),
+            ("payment.chrage", Some("payment.charge")),
+            ("completely_different", None),
+        ] {
+            assert_eq!(nearest(wrong, names), meant, "{wrong}");
+        }
+        assert_eq!(nearest("refund", ["payment.refund"]), Some("payment.refund"));
+        assert_eq!(nearest("shipping.label", ["label"]), Some("label"));
+    }
+
+    #[test]
+    fn lists_the_names_when_none_is_near() {
+        assert_eq!(help("zzz", "services", ["mail", "carrier"]), "The services are `mail` and `carrier`.");
+        assert_eq!(help("mial", "services", ["mail", "carrier"]), "Did you mean `mail`?");
+        assert_eq!(help("zzz", "services", []), "There are no services.");
+        let many: Vec<String> = (10..30).map(|n| format!("service_{n}")).collect();
+        let text = help("zzz", "services", many.iter().map(String::as_str));
+        assert!(text.ends_with("`service_19` and 10 more."), "{text}");
+    }
+}
