@@ -1,6 +1,9 @@
 //! Where journals are kept.
+pub mod check;
 #[cfg(test)]
 pub(crate) mod conformance;
+#[cfg(test)]
+pub(crate) mod fault;
 pub mod format;
 mod guard;
 mod held;

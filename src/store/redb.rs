@@ -53,7 +53,7 @@ impl RedbStore {
 
     /// Starts the writer over an open file.
     pub(super) fn begin(opened: Opened, path: String, identity: Option<Identity>) -> Result<Self, StoreError> {
-        let Opened { database, id } = opened;
+        let Opened { database, id, .. } = opened;
         let database = Arc::new(database);
         let (next_sequence, definitions) = guarded(|| -> Result<_, Fault> {
             let tx = database.begin_read()?;
@@ -62,7 +62,7 @@ impl RedbStore {
             let known = definitions.iter()?.map(|row| row.map(|(key, _)| *key.value())).collect::<Result<_, _>>()?;
             Ok((last.map_or(0, |last| last + 1), known))
         })
-        .unwrap_or_else(|panic| Err(Fault::Damaged(format!("the file is damaged: {panic}"))))
+        .unwrap_or_else(|panic| Err(Fault::panicked(&panic)))
         .map_err(|fault| fault.at(&path))?;
 
         let shared = Arc::new(Shared {
@@ -99,7 +99,7 @@ impl RedbStore {
         let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
         let database = database.as_ref().ok_or_else(|| self.closed())?;
         guarded(|| read(&database.begin_read()?))
-            .unwrap_or_else(|panic| Err(Fault::Damaged(format!("the file is damaged: {panic}"))))
+            .unwrap_or_else(|panic| Err(Fault::panicked(&panic)))
             .map_err(|fault| fault.at(&self.shared.path))
     }
 
@@ -208,7 +208,7 @@ impl Journal for RedbStore {
         let database = self.database.write().unwrap_or_else(PoisonError::into_inner).take();
         let Some(database) = database.and_then(Arc::into_inner) else { return Ok(()) };
         guarded(|| database.close().map_err(Fault::from))
-            .unwrap_or_else(|panic| Err(Fault::Damaged(format!("the file is damaged: {panic}"))))
+            .unwrap_or_else(|panic| Err(Fault::panicked(&panic)))
             .map_err(|fault| fault.at(&self.shared.path))
     }
 }

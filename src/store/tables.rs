@@ -87,6 +87,11 @@ impl<E: Into<redb::Error>> From<E> for Fault {
 }
 
 impl Fault {
+    /// Returns what a caught panic of redb means.
+    pub fn panicked(panic: &str) -> Self {
+        Self::Damaged(format!("the file is damaged: {panic}"))
+    }
+
     /// Returns the error as the engine sees it.
     pub fn at(self, path: &str) -> StoreError {
         let corrupt = |message: String| StoreError::Corrupt { path: path.into(), message };
