@@ -10,6 +10,8 @@ mod held;
 pub mod journal;
 pub mod memory;
 pub mod open;
+#[cfg(test)]
+mod open_tests;
 mod pace;
 mod queue;
 pub mod redb;
