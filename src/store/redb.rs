@@ -1,0 +1,283 @@
+//! The journal in a redb file.
+//!
+//! Everything is encoded by the caller's task; the writer's thread gets bytes. Reads go to the file's last commit, in
+//! the caller's thread.
+
+use std::ops::Bound;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::thread::JoinHandle;
+
+use redb::{Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _, StorageBackend};
+use tokio::sync::oneshot;
+
+use super::format;
+use super::guard::guarded;
+use super::journal::{Commit, Committed, Journal, LiveRow, RunRow, StoreError};
+use super::open::{Opened, open_backend};
+use super::queue::{Job, Queue, Start};
+use super::tables::{self, BREAKERS, DEFINITIONS, Fault, JOURNAL, LIVE, run_key};
+use super::writer::{Identity, Shared, Writer};
+use crate::names::RunKey;
+
+/// A store in a redb file, held by this process alone.
+#[derive(Debug)]
+pub struct RedbStore {
+    shared: Arc<Shared>,
+    id: [u8; 16],
+    /// Absent once the store is closed.
+    database: RwLock<Option<Arc<Database>>>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// How much a store has written since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Transactions.
+    pub groups: u64,
+    /// Commits in them.
+    pub commits: u64,
+    /// Records in those.
+    pub records: u64,
+}
+
+impl RedbStore {
+    /// Opens the store that `backend` holds; makes one if it is empty.
+    ///
+    /// # Errors
+    /// When it cannot be read or is not a store.
+    pub fn with_backend(backend: impl StorageBackend) -> Result<Self, StoreError> {
+        const NAME: &str = "the store";
+        Self::begin(open_backend(NAME, backend, true, false)?, NAME.into(), None)
+    }
+
+    /// Starts the writer over an open file.
+    pub(super) fn begin(opened: Opened, path: String, identity: Option<Identity>) -> Result<Self, StoreError> {
+        let Opened { database, id, .. } = opened;
+        let database = Arc::new(database);
+        let (next_sequence, definitions) = guarded(|| -> Result<_, Fault> {
+            let tx = database.begin_read()?;
+            let last = tx.open_table(JOURNAL)?.last()?.map(|(sequence, _)| sequence.value());
+            let definitions = tx.open_table(DEFINITIONS)?;
+            let known = definitions.iter()?.map(|row| row.map(|(key, _)| *key.value())).collect::<Result<_, _>>()?;
+            Ok((last.map_or(0, |last| last + 1), known))
+        })
+        .unwrap_or_else(|panic| Err(Fault::panicked(&panic)))
+        .map_err(|fault| fault.at(&path))?;
+
+        let shared = Arc::new(Shared {
+            queue: Queue::default(),
+            path: path.clone(),
+            definitions: Mutex::new(definitions),
+            written: Default::default(),
+        });
+        let writer = Writer::new(Arc::clone(&database), Arc::clone(&shared), identity, next_sequence);
+        let thread = std::thread::Builder::new()
+            .name("flowrun-store".into())
+            .spawn(move || writer.run())
+            .map_err(|error| StoreError::Io { path, message: format!("the writer cannot be started: {error}") })?;
+        Ok(Self { shared, id, database: RwLock::new(Some(database)), writer: Mutex::new(Some(thread)) })
+    }
+
+    /// Returns how much was written so far.
+    #[must_use]
+    pub fn written(&self) -> Written {
+        let counters = &self.shared.written;
+        Written {
+            groups: counters.groups.load(Ordering::Relaxed),
+            commits: counters.commits.load(Ordering::Relaxed),
+            records: counters.records.load(Ordering::Relaxed),
+        }
+    }
+
+    fn closed(&self) -> StoreError {
+        StoreError::Io { path: self.shared.path.clone(), message: "the store is closed".into() }
+    }
+
+    /// Reads the last commit.
+    fn read<T>(&self, read: impl FnOnce(&ReadTransaction) -> Result<T, Fault>) -> Result<T, StoreError> {
+        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let database = database.as_ref().ok_or_else(|| self.closed())?;
+        guarded(|| read(&database.begin_read()?))
+            .unwrap_or_else(|panic| Err(Fault::panicked(&panic)))
+            .map_err(|fault| fault.at(&self.shared.path))
+    }
+
+    /// Encodes a commit; the definition only if the store may not have it.
+    fn job(&self, commit: Commit, ack: oneshot::Sender<Result<(), StoreError>>) -> Job {
+        let start = commit.start.map(|start| {
+            let (fingerprint, definition) = start.definition;
+            let known = self.shared.definitions.lock().unwrap_or_else(PoisonError::into_inner).contains(&fingerprint);
+            Start {
+                id: start.id,
+                live: format::encode_row(&start.live),
+                fingerprint,
+                definition: (!known).then(|| format::encode_bytes(&definition)),
+            }
+        });
+        let finish = commit.finish.map(|row| format::encode_row(&row));
+        Job {
+            run: commit.run,
+            first: commit.first,
+            records: commit.records,
+            start,
+            finish,
+            breakers: commit.breakers,
+            ack,
+        }
+    }
+}
+
+impl Journal for RedbStore {
+    fn commit(&self, commit: Commit) -> Committed {
+        let (ack, done) = oneshot::channel();
+        self.shared.queue.push(self.job(commit, ack));
+        let shared = Arc::clone(&self.shared);
+        Box::pin(async move {
+            done.await.unwrap_or_else(|_| {
+                Err(StoreError::Io { path: shared.path.clone(), message: "the writer has ended".into() })
+            })
+        })
+    }
+
+    fn store_id(&self) -> [u8; 16] {
+        self.id
+    }
+
+    fn records(&self, run: RunKey) -> Result<Vec<Vec<u8>>, StoreError> {
+        self.read(|tx| tables::records(tx, run))
+    }
+
+    fn definition(&self, fingerprint: [u8; 32]) -> Result<Arc<[u8]>, StoreError> {
+        self.read(|tx| tables::definition(tx, &fingerprint))
+    }
+
+    fn run_by_id(&self, id: &str) -> Result<Option<RunKey>, StoreError> {
+        self.read(|tx| tables::run_by_id(tx, id))
+    }
+
+    fn runs_by_prefix(&self, prefix: &str, most: usize) -> Result<Vec<RunKey>, StoreError> {
+        self.read(|tx| tables::by_prefix(tx, prefix, most))
+    }
+
+    fn live(&self) -> Result<Vec<(RunKey, LiveRow)>, StoreError> {
+        self.read(|tx| {
+            let live = tx.open_table(LIVE)?;
+            live.iter()?
+                .map(|row| {
+                    let (key, bytes) = row?;
+                    let run = run_key(key.value());
+                    Ok((run, tables::live_row(run, bytes.value())?))
+                })
+                .collect()
+        })
+    }
+
+    fn run(&self, run: RunKey) -> Result<Option<RunRow>, StoreError> {
+        self.read(|tx| tables::summary(tx, run))
+    }
+
+    fn runs(&self, before: Option<RunKey>, most: usize) -> Result<Vec<(RunKey, RunRow)>, StoreError> {
+        let end = before.as_ref().map_or(Bound::Unbounded, |run| Bound::Excluded(run.0.as_bytes()));
+        self.read(|tx| tables::newest(tx, (Bound::Unbounded, end), most))
+    }
+
+    fn breakers(&self) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        self.read(|tx| {
+            let breakers = tx.open_table(BREAKERS)?;
+            breakers
+                .iter()?
+                .map(|row| {
+                    let (service, state) = row?;
+                    Ok((service.value().to_owned(), state.value().to_vec()))
+                })
+                .collect()
+        })
+    }
+
+    fn close(&self) -> Result<(), StoreError> {
+        self.shared.queue.end(self.closed());
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(writer) = writer {
+            // It catches what redb may panic with; anything else has been told on stderr.
+            let _ = writer.join();
+        }
+        let database = self.database.write().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(database) = database.and_then(Arc::into_inner) else { return Ok(()) };
+        guarded(|| database.close().map_err(Fault::from))
+            .unwrap_or_else(|panic| Err(Fault::panicked(&panic)))
+            .map_err(|fault| fault.at(&self.shared.path))
+    }
+}
+
+impl Drop for RedbStore {
+    fn drop(&mut self) {
+        if let Err(error) = self.close() {
+            tracing::warn!(%error, "the store was not closed in order; it is repaired when it is opened next");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::conformance::{add, run, start};
+    use super::super::fault::FaultDisk;
+    use super::*;
+
+    /// Lets `runs` runs make `commits` commits each, one after the other, all runs at once.
+    fn load(store: &Arc<RedbStore>, runs: u128, commits: u64) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().expect("a runtime");
+        runtime.block_on(async {
+            let mut tasks = tokio::task::JoinSet::new();
+            for n in 0..runs {
+                let store = Arc::clone(store);
+                tasks.spawn(async move {
+                    store.commit(start(run(n), &format!("order-{n}"), &[b"0"])).await.expect("written");
+                    for number in 1..commits {
+                        store.commit(add(run(n), number, &[b"x"])).await.expect("written");
+                    }
+                });
+            }
+            tasks.join_all().await;
+        });
+    }
+
+    #[test]
+    fn many_runs_share_transactions_and_a_lone_one_has_its_own() {
+        let store = Arc::new(RedbStore::with_backend(FaultDisk::default()).expect("a new store"));
+        load(&store, 1, 20);
+        assert_eq!(store.written(), Written { groups: 20, commits: 20, records: 20 });
+
+        let store = Arc::new(RedbStore::with_backend(FaultDisk::default()).expect("a new store"));
+        load(&store, 64, 40);
+        let written = store.written();
+        assert_eq!((written.commits, written.records), (64 * 40, 64 * 40));
+        assert!(written.groups < 64 * 40 / 8, "{written:?}");
+        for n in 0..64 {
+            assert_eq!(store.records(run(n)).map(|records| records.len()), Ok(40));
+        }
+    }
+
+    #[test]
+    fn a_run_goes_on_where_it_was_after_the_store_is_opened_again() {
+        let disk = FaultDisk::default();
+        let store = RedbStore::with_backend(disk.clone()).expect("a new store");
+        super::super::conformance::wait(store.commit(start(run(1), "order-1", &[b"a", b"b"]))).expect("written");
+        let id = store.store_id();
+        drop(store);
+        let store = RedbStore::with_backend(disk).expect("the store");
+        assert_eq!(store.store_id(), id);
+        let gap = super::super::conformance::wait(store.commit(add(run(1), 3, &[b"d"])));
+        assert!(matches!(gap, Err(StoreError::Refused { .. })), "{gap:?}");
+        super::super::conformance::wait(store.commit(add(run(1), 2, &[b"c"]))).expect("written");
+        assert_eq!(store.records(run(1)), Ok(vec![b"a".to_vec(), b"b".to_vec(), b"c".to_vec()]));
+    }
+
+    #[test]
+    fn a_dropped_future_does_not_take_its_commit_back() {
+        let store = RedbStore::with_backend(FaultDisk::default()).expect("a new store");
+        drop(store.commit(start(run(1), "order-1", &[b"a"])));
+        super::super::conformance::wait(store.commit(add(run(1), 1, &[b"b"]))).expect("written");
+        assert_eq!(store.records(run(1)).map(|records| records.len()), Ok(2));
+    }
+}
