@@ -5,6 +5,8 @@ pub mod check;
 pub mod definition;
 pub mod diag;
 pub mod dsl;
+pub mod engine;
+pub mod faults;
 pub mod handlers;
 pub mod limits;
 pub mod machine;
