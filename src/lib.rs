@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "the parts are being put together")]
 
 pub mod dsl;
+pub mod faults;
 pub mod handlers;
 pub mod limits;
 pub mod machine;
