@@ -1,4 +1,5 @@
 //! One binary for all tests that look at flowrun from outside.
 mod cases;
+mod scenarios;
 mod schema;
 mod yaml;
