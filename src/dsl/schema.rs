@@ -200,9 +200,7 @@ impl<'a> Explainer<'a> {
             .help(format!("Give it {}, or remove the line.", self.expected(owner)));
         }
         if pointer.is_empty() {
-            return self
-                .wrong_type(span, &what, owner, value)
-                .help(self.form.start);
+            return self.wrong_type(span, &what, owner, value).help(self.form.start);
         }
         if pointer == "/flowrun" {
             if !value.is_number() {
@@ -281,8 +279,11 @@ impl<'a> Explainer<'a> {
     fn unknown_key(&self, pointer: &str, key: &str, owner: &str) -> Finding {
         let span = self.tree.span(&join(pointer, key), Part::Key);
         let mut valid: Vec<&str> = self.properties(owner).map(|(name, _)| name).collect();
-        let finding =
-            Finding::error(FindingCode::UnknownKey, span, format!("{} has no key `{}`", self.holder(pointer), clip(key)));
+        let finding = Finding::error(
+            FindingCode::UnknownKey,
+            span,
+            format!("{} has no key `{}`", self.holder(pointer), clip(key)),
+        );
         if let Some(meant) = synonym(key).filter(|meant| valid.contains(meant)) {
             return finding.help(format!("Did you mean `{meant}`?"));
         }

@@ -226,7 +226,7 @@ pub struct Expect {
     pub check: Vec<String>,
 }
 
-/// The status of a run.
+/// The status of a run; `refused` if it was not taken in because its input does not fit the workflow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RunStatus {
@@ -236,7 +236,6 @@ pub enum RunStatus {
     Completed,
     Failed,
     Cancelled,
-    /// It was not taken in: its input does not fit the workflow.
     Refused,
 }
 

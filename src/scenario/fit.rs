@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::read::{Case, Suite, Verb, keys};
-use crate::diag::{Finding, FindingCode, nearest};
+use crate::diag::{Finding, FindingCode, Span, nearest};
 use crate::dsl::Part;
 use crate::dsl::tree::join;
 use crate::handlers::contract::Contracts;
@@ -24,11 +24,15 @@ pub(super) fn fit(suite: &Suite, case: &Case, plan: &Plan, contracts: &Contracts
     for (n, deed) in case.then.iter().enumerate() {
         let at = join(&case.places.then, &n.to_string());
         if let Some(step) = &deed.step {
-            fitting.step(step.as_str(), &join(&at, "when"), Part::Value);
+            let at = join(&at, "when");
+            let span = suite.tree.inside(&at, 0..step.as_str().len());
+            fitting.step_at(step.as_str(), span);
         }
         match &deed.verb {
             Verb::Retry { from: Some(step) } => fitting.step(step.as_str(), &join(&at, "retry"), Part::Value),
-            Verb::MarkDone { step, .. } => fitting.step(step.as_str(), &join(&join(&at, "mark_done"), "step"), Part::Value),
+            Verb::MarkDone { step, .. } => {
+                fitting.step(step.as_str(), &join(&join(&at, "mark_done"), "step"), Part::Value)
+            }
             _ => {}
         }
         if let Some(run) = deed.run {
@@ -56,12 +60,12 @@ pub(super) fn fit(suite: &Suite, case: &Case, plan: &Plan, contracts: &Contracts
     }
     let handlers: BTreeSet<&str> = contracts.keys().map(crate::names::HandlerName::as_str).collect();
     for handler in keys(&case.expect.calls) {
-        fitting.known("handler", handler, &handlers, &join(&join(at, "calls"), handler));
+        fitting.known("there is no handler", handler, &handlers, &join(&join(at, "calls"), handler));
     }
     let effects = effects(contracts);
     if !effects.is_empty() {
         for effect in keys(&case.expect.ledger) {
-            fitting.known("effect", effect, &effects, &join(&join(at, "ledger"), effect));
+            fitting.known("no handler has the effect", effect, &effects, &join(&join(at, "ledger"), effect));
         }
     }
     for (n, (_, check)) in case.checks.iter().enumerate() {
@@ -70,9 +74,8 @@ pub(super) fn fit(suite: &Suite, case: &Case, plan: &Plan, contracts: &Contracts
             if !ROOTS.contains(&root.as_str()) {
                 let at = join(&join(at, "check"), &n.to_string());
                 let span = suite.tree.inside(&at, range.clone());
-                let finding =
-                    Finding::error(FindingCode::UnknownVariable, span, format!("a check knows no `{root}`"))
-                        .help(format!("It may read {}.", ROOTS.join(", ")));
+                let finding = Finding::error(FindingCode::UnknownVariable, span, format!("a check knows no `{root}`"))
+                    .help(format!("It may read {}.", ROOTS.join(", ")));
                 fitting.findings.push(finding);
             }
         }
@@ -100,15 +103,15 @@ struct Fitting<'a> {
 
 impl Fitting<'_> {
     fn step(&mut self, name: &str, at: &str, part: Part) {
+        self.step_at(name, self.suite.tree.span(at, part));
+    }
+
+    fn step_at(&mut self, name: &str, span: Span) {
         if self.plan.find(&name.into()).is_some() {
             return;
         }
         let names = self.plan.steps.iter().map(|s| s.name.as_str());
-        let finding = Finding::error(
-            FindingCode::UnknownStep,
-            self.suite.tree.span(at, part),
-            format!("the workflow has no step `{name}`"),
-        );
+        let finding = Finding::error(FindingCode::UnknownStep, span, format!("the workflow has no step `{name}`"));
         let near = nearest(name, names.clone());
         let all = names.collect::<Vec<_>>().join(", ");
         self.findings.push(
@@ -134,8 +137,7 @@ impl Fitting<'_> {
         }
         let near = nearest(name, names.iter().copied());
         let span = self.suite.tree.span(at, Part::Key);
-        let finding =
-            Finding::error(FindingCode::UnknownValue, span, format!("no registered handler is or has the {what} `{name}`"));
+        let finding = Finding::error(FindingCode::UnknownValue, span, format!("{what} `{name}`"));
         self.findings.push(finding.help_if(near.map(|n| format!("Did you mean `{n}`?"))));
     }
 }

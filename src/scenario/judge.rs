@@ -186,14 +186,7 @@ fn exit_of_all(reports: &[Value]) -> u64 {
     [10, 5, 4, 1, 3, 6, 7, 0].into_iter().find(|code| codes.contains(code)).unwrap_or(70)
 }
 
-fn checks(
-    case: &Case,
-    ending: &Ending,
-    effects: &Effects,
-    limits: &Limits,
-    crashed: bool,
-    wrong: &mut Vec<Mismatch>,
-) {
+fn checks(case: &Case, ending: &Ending, effects: &Effects, limits: &Limits, crashed: bool, wrong: &mut Vec<Mismatch>) {
     if case.checks.is_empty() {
         return;
     }

@@ -17,10 +17,13 @@ mod show;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use self::judge::Effects;
 use self::play::{CrashPoint, Ending, Script};
@@ -114,11 +117,7 @@ impl Summary {
     /// Returns 0 if everything passed, 1 if a scenario failed, 3 if a file is not valid.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
-        if self.files.iter().any(|f| !f.findings.is_empty()) {
-            3
-        } else {
-            u8::from(self.counts().1 > 0)
-        }
+        if self.files.iter().any(|f| !f.findings.is_empty()) { 3 } else { u8::from(self.counts().1 > 0) }
     }
 }
 
@@ -279,22 +278,53 @@ fn run_case(script: Script<'_>, effects: &Effects) -> ScenarioResult {
     if !case.crash {
         return result;
     }
-    for (point, text) in crash_points(&calm) {
-        let crashed = play::play(script, Some(point));
-        result.crash_points += 1;
-        let mut wrong = judge::judge(case, &crashed, effects, script.limits, true);
-        wrong.extend(judge::compare(&calm, &crashed, effects));
-        if !crashed.crashed {
-            wrong.push(Mismatch::said("scenario", "the crash point was not reached".to_owned()));
-        }
-        if !wrong.is_empty() {
-            result.failures.push(Failure { crash: Some(text), mismatches: wrong, histories: crashed.histories });
-            if result.failures.len() >= CRASHES_TOLD {
-                break;
+    let points = crash_points(&calm);
+    let (played, failures) = sweep(script, &calm, &points, effects);
+    result.crash_points = played;
+    result.failures = failures;
+    result
+}
+
+/// Plays a scenario with a crash at each point, on all processors. Returns how many points were played, and the first
+/// failures in the order of the points.
+fn sweep(
+    script: Script<'_>,
+    calm: &Ending,
+    points: &[(CrashPoint, String)],
+    effects: &Effects,
+) -> (usize, Vec<Failure>) {
+    let next = AtomicUsize::new(0);
+    let failures = Mutex::new(BTreeMap::new());
+    let work = || {
+        loop {
+            let n = next.fetch_add(1, Ordering::Relaxed);
+            let Some((point, text)) = points.get(n) else { return };
+            if failures.lock().len() >= CRASHES_TOLD {
+                // Points are taken in order: those before this one are being played.
+                next.fetch_sub(1, Ordering::Relaxed);
+                return;
+            }
+            let crashed = play::play(script, Some(*point));
+            let mut wrong = judge::judge(script.case, &crashed, effects, script.limits, true);
+            wrong.extend(judge::compare(calm, &crashed, effects));
+            if !crashed.crashed {
+                wrong.push(Mismatch::said("scenario", "the crash point was not reached".to_owned()));
+            }
+            if !wrong.is_empty() {
+                let failure = Failure { crash: Some(text.clone()), mismatches: wrong, histories: crashed.histories };
+                failures.lock().insert(n, failure);
             }
         }
-    }
-    result
+    };
+    let threads = std::thread::available_parallelism().map_or(1, |n| n.get().min(8));
+    std::thread::scope(|scope| {
+        for _ in 1..threads {
+            scope.spawn(work);
+        }
+        work();
+    });
+    let played = next.into_inner().min(points.len());
+    (played, failures.into_inner().into_values().take(CRASHES_TOLD).collect())
 }
 
 /// Returns every place in a playthrough where the process can die.

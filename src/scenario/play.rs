@@ -540,7 +540,11 @@ impl Play<'_> {
             for (n, deed) in self.deeds.iter().enumerate() {
                 let reached = memory.deeds[n].iter().any(|p| *p != Progress::Ahead);
                 if !reached {
-                    ending.problems.push(format!("then[{n}] ({}): `{}` was never reached", deed.verb.word(), deed.when));
+                    ending.problems.push(format!(
+                        "then[{n}] ({}): `{}` was never reached",
+                        deed.verb.word(),
+                        deed.when
+                    ));
                 }
             }
         }
@@ -591,7 +595,8 @@ impl Shared {
             Moment::After => {
                 let item = call.item.map_or_else(String::new, |item| format!("[{item}]"));
                 let text = format!("attempt {} of `{}{item}` ({})", call.attempt, call.step, call.handler);
-                if let Some(attempt) = memory.attempts.iter_mut().rev().find(|(known, acted)| *known == text && !acted) {
+                if let Some(attempt) = memory.attempts.iter_mut().rev().find(|(known, acted)| *known == text && !acted)
+                {
                     attempt.1 = true;
                 }
             }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use indexmap::IndexMap;
 use serde_json::{Map, Value};
 
-use super::file::{Action, Crash, Expect, Runs, RunStatus, Scenario, StepStatus, TestFile};
+use super::file::{Action, Crash, Expect, RunStatus, Runs, Scenario, StepStatus, TestFile};
 use crate::definition;
 use crate::diag::{Finding, FindingCode, SourceFile, Span, in_file_order, nearest};
 use crate::dsl::schema::Form;
@@ -80,15 +80,32 @@ pub(super) struct Deed {
 /// What is done.
 #[derive(Clone, Debug)]
 pub(super) enum Verb {
-    Signal { name: String, data: Value, id: Option<String> },
-    Cancel { reason: Option<String>, compensate: bool },
+    Signal {
+        name: String,
+        data: Value,
+        id: Option<String>,
+    },
+    Cancel {
+        reason: Option<String>,
+        compensate: bool,
+    },
     Compensate,
-    Retry { from: Option<StepName> },
-    MarkDone { step: StepName, item: Option<u32>, reason: String },
+    Retry {
+        from: Option<StepName>,
+    },
+    MarkDone {
+        step: StepName,
+        item: Option<u32>,
+        reason: String,
+    },
     /// The process dies.
-    Kill { down: Duration },
+    Kill {
+        down: Duration,
+    },
     /// The process is stopped in order.
-    Restart { down: Duration },
+    Restart {
+        down: Duration,
+    },
 }
 
 impl Verb {
@@ -161,6 +178,7 @@ fn find_bad_faults(tree: &Tree, findings: &mut Vec<Finding>) {
             }
             for problem in Faults::read(&Value::Array(vec![rule.clone()])).err().unwrap_or_default() {
                 let message = problem.strip_prefix("faults[0]: ").unwrap_or(&problem);
+                let message = message.replace("says neither", "the rule says neither");
                 let place = if message.starts_with("do:") { join(&at, "do") } else { at.clone() };
                 findings.push(Finding::error(FindingCode::UnknownValue, tree.span(&place, Part::Value), message));
             }
@@ -363,9 +381,11 @@ impl Reader<'_> {
         let words: &[&str] = if subject == "run" { &RunStatus::WORDS } else { &StepStatus::WORDS };
         if !words.contains(&status) {
             let near = nearest(status, words.iter().copied());
-            let message = format!("there is no status `{status}` of a {}", if subject == "run" { "run" } else { "step" });
-            self.complain(FindingCode::UnknownValue, &place, Part::Value, message).help =
-                Some(near.map_or_else(|| format!("There are {}.", words.join(", ")), |n| format!("Did you mean `{n}`?")));
+            let message =
+                format!("there is no status `{status}` of a {}", if subject == "run" { "run" } else { "step" });
+            self.complain(FindingCode::UnknownValue, &place, Part::Value, message).help = Some(
+                near.map_or_else(|| format!("There are {}.", words.join(", ")), |n| format!("Did you mean `{n}`?")),
+            );
             return None;
         }
         Some(Deed {
