@@ -296,10 +296,13 @@ mod tests {
 
     /// Runs the workload on `disk`, which marks every acknowledgement. Returns how many there were, and what ended it.
     fn work(disk: &FaultDisk, commits: &[Commit]) -> (usize, Option<StoreError>) {
-        let store = match RedbStore::with_backend(disk.clone()) {
-            Ok(store) => store,
-            Err(error) => return (0, Some(error)),
-        };
+        match RedbStore::with_backend(disk.clone()) {
+            Ok(store) => work_in(store, disk, commits),
+            Err(error) => (0, Some(error)),
+        }
+    }
+
+    fn work_in(store: RedbStore, disk: &FaultDisk, commits: &[Commit]) -> (usize, Option<StoreError>) {
         disk.mark(0);
         for (index, commit) in commits.iter().enumerate() {
             if let Err(error) = wait(store.commit(commit.clone())) {
@@ -361,6 +364,21 @@ mod tests {
         let states = expected(&commits);
         let disk = FaultDisk::default();
         assert_eq!(work(&disk, &commits), (commits.len(), None));
+        let (crashes, flaws) = sweep(vec![], &disk.log(), &states);
+        assert!(crashes > 500, "only {crashes} crashes were tried");
+        assert!(flaws.is_empty(), "{} of {crashes}:\n{}", flaws.len(), flaws.join("\n"));
+    }
+
+    #[test]
+    fn a01_a02_a03_the_same_where_commits_are_made_for_a_quick_repair() {
+        let commits = workload();
+        let states = expected(&commits);
+        let disk = FaultDisk::default();
+        let store = RedbStore::with_backend_quick_repair(disk.clone()).expect("a new store");
+        let syncs = |disk: &FaultDisk| disk.log().iter().filter(|op| matches!(op, Op::Sync)).count();
+        let before = syncs(&disk);
+        assert_eq!(work_in(store, &disk, &commits), (commits.len(), None));
+        assert!(syncs(&disk) - before >= 2 * commits.len(), "a commit for a quick repair has two phases");
         let (crashes, flaws) = sweep(vec![], &disk.log(), &states);
         assert!(crashes > 500, "only {crashes} crashes were tried");
         assert!(flaws.is_empty(), "{} of {crashes}:\n{}", flaws.len(), flaws.join("\n"));
