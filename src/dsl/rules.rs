@@ -36,6 +36,7 @@ pub(super) fn check(tree: &Tree, limits: &Limits, findings: &mut Vec<Finding>) {
             )
             .help("Raise the limit with `--limit steps=N`, or use `foreach`."),
         );
+        return;
     }
     for (name, step) in steps {
         if let Value::Object(step) = step {
