@@ -41,6 +41,8 @@ pub(crate) struct Context<'a> {
     pub document: &'a Document,
     pub tree: &'a Tree,
     pub contracts: &'a Contracts,
+    /// Whether parts of the file were left out because of errors in them.
+    pub partial: bool,
     pub input: Type<'a>,
     pub config: &'a Value,
     pub steps: Vec<StepAt<'a>>,
@@ -112,6 +114,7 @@ impl<'a> Context<'a> {
             document,
             tree,
             contracts,
+            partial: loaded.parsed.partial,
             input: loaded.input_schema.as_ref().map_or(Type::Any, Type::of),
             config: &loaded.definition.config,
             index: steps.iter().enumerate().map(|(i, s)| (s.name, i)).collect(),
@@ -124,6 +127,12 @@ impl<'a> Context<'a> {
     /// Returns what a handler declares.
     pub fn contract(&self, handler: &str) -> Option<&'a Contract> {
         self.contracts.get(handler).map(AsRef::as_ref)
+    }
+
+    /// Tells whether something stands in the file although the document lacks it, because of an error in it that was
+    /// reported already.
+    pub fn left_out(&self, pointer: &str) -> bool {
+        self.partial && self.tree.has(pointer)
     }
 
     /// Returns the place of a key.

@@ -95,7 +95,11 @@ fn retried_code(cx: &Context<'_>, contract: &Contract, code: &str, at: &str) -> 
 }
 
 fn not_returned(cx: &Context<'_>, contract: &Contract, code: &str, at: &str) -> Finding {
-    let message = format!("`{}` cannot return the error `{code}`", contract.name);
+    let message = if at.starts_with("/retries/") {
+        format!("no handler that uses this policy can return the error `{code}`")
+    } else {
+        format!("`{}` cannot return the error `{code}`", contract.name)
+    };
     let own: Vec<&str> = contract.errors.keys().map(crate::names::Code::as_str).collect();
     Finding::error(FindingCode::UnknownErrorCode, cx.value(at), message).help(code_help(code, &own))
 }
@@ -181,7 +185,8 @@ fn end_codes<'c>(cx: &'c Context<'_>, call: &CallAt<'_>) -> Option<BTreeSet<&'c 
 /// A step all of whose needs may be skipped must say what it does then.
 fn undecided_skips(cx: &Context<'_>, skips: &Skips, findings: &mut Vec<Finding>) {
     for (i, step) in cx.steps.iter().enumerate() {
-        if step.step.on_skip.is_some() || !skips.all_needs_may_be_skipped(i) {
+        if step.step.on_skip.is_some() || cx.left_out(&join(&step.at, "on_skip")) || !skips.all_needs_may_be_skipped(i)
+        {
             continue;
         }
         let names: Vec<String> = skips.needs(i).iter().map(|&n| format!("`{}`", cx.steps[n].name)).collect();

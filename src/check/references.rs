@@ -259,7 +259,7 @@ impl<'a> Walk<'a, '_> {
                     self.reference(reference.clone(), pointer.to_owned(), scope);
                 }
                 for range in expression.uses_division() {
-                    self.division(expression.references(), pointer, range, scope);
+                    self.division(expression.references(), pointer, range);
                 }
                 Some(expression)
             }
@@ -279,7 +279,7 @@ impl<'a> Walk<'a, '_> {
         for (inner, range) in template.uses_division() {
             let beside: Vec<Reference> =
                 references.iter().filter(|(p, _)| *p == inner).map(|(_, r)| r.clone()).collect();
-            self.division(&beside, &format!("{at}{inner}"), range, scope);
+            self.division(&beside, &format!("{at}{inner}"), range);
         }
         for (inner, reference) in references {
             self.reference(reference, format!("{at}{inner}"), scope);
@@ -294,9 +294,12 @@ impl<'a> Walk<'a, '_> {
         self.findings.push(Finding::error(FindingCode::TemplateSyntax, span, error.message).help_if(error.help));
     }
 
-    /// Keeps a `/` unless one side of it is a path to what is not known to be a whole number.
-    fn division(&mut self, references: &[Reference], pointer: &str, operator: Range<usize>, scope: &Scope<'a>) {
-        let _ = scope;
+    /// Keeps a `/` one side of which is a path to whole numbers, and the other no fraction.
+    fn division(&mut self, references: &[Reference], pointer: &str, operator: Range<usize>) {
+        let text = self.cx.tree.value().pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+        if [text.get(..operator.start), text.get(operator.end..)].into_iter().flatten().enumerate().any(is_fraction) {
+            return;
+        }
         let beside = references.iter().filter(|r| {
             let (Some(first), Some(last)) = (r.ranges.first(), r.ranges.last()) else { return false };
             // Only blanks may stand between an operand and its operator; anything longer is another expression.
@@ -429,6 +432,9 @@ impl<'a> Walk<'a, '_> {
             ));
         };
         let Some(&i) = cx.index.get(name.as_str()) else {
+            if cx.left_out(&join("/steps", name)) {
+                return Ok(None);
+            }
             let finding = Finding::error(FindingCode::UnknownStep, at(1), format!("unknown step `{name}`"));
             let help = suggest::help(name, "steps", cx.steps.iter().map(|s| s.name));
             return Err(Box::new(finding.help(help)));
@@ -449,12 +455,7 @@ impl<'a> Walk<'a, '_> {
                 let message = format!("a step has no `{field}`");
                 let finding = Finding::error(FindingCode::UnknownField, at(2), message);
                 // A field of the output itself is the commonest mistake: `steps.reserve.total`.
-                let help = match cx.steps[i].output.field(field) {
-                    Field::Known(Type::Any) | Field::Absent(_) | Field::None(_) => {
-                        suggest::help(field, "fields of a step", ["status", "output", "error", "via"])
-                    }
-                    Field::Known(_) => format!("Did you mean `steps.{name}.output.{field}`?"),
-                };
+                let help = suggest::help(field, "fields of a step", ["status", "output", "error", "via"]);
                 Err(Box::new(finding.help(help)))
             }
         }
@@ -468,6 +469,9 @@ impl<'a> Walk<'a, '_> {
         scope: &Scope<'a>,
     ) -> Option<Finding> {
         let declared = &self.cx.document.secrets;
+        if self.cx.left_out("/secrets") && declared.is_empty() {
+            return None;
+        }
         let Some(name) = reference.path.get(1) else {
             let finding = Finding::error(FindingCode::SecretMisused, at(0), "`secrets` without the name of a secret");
             return Some(finding.help("Write `secrets.NAME`."));
@@ -540,4 +544,17 @@ impl<'a> Walk<'a, '_> {
         }
         finding.help(suggest::help(name, "names that can be read here", names))
     }
+}
+
+/// Tells whether a text ends (the left side of an operator, 0) or begins (the right side, 1) with a decimal fraction.
+fn is_fraction((side, text): (usize, &str)) -> bool {
+    let in_number = |c: char| c.is_ascii_digit() || c == '.';
+    let number = if side == 0 {
+        let text = text.trim_end();
+        &text[text.trim_end_matches(in_number).len()..]
+    } else {
+        let text = text.trim_start();
+        &text[..text.len() - text.trim_start_matches(in_number).len()]
+    };
+    number.contains('.') && number.starts_with(|c: char| c.is_ascii_digit())
 }

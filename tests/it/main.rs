@@ -1,4 +1,6 @@
 //! One binary for all tests that look at flowrun from outside.
 mod cases;
+mod contracts;
+mod plan;
 mod schema;
 mod yaml;
