@@ -415,7 +415,6 @@ impl<'a> Walk<'a, '_> {
 
     /// Returns the type of `steps.STEP.FIELD` and from where on its fields are to be looked up; nothing where the path
     /// ends before.
-    #[expect(clippy::type_complexity, reason = "it is used once")]
     fn step_type(
         &self,
         reference: &Reference,

@@ -25,7 +25,7 @@ pub(crate) fn help<'a>(wrong: &str, what: &str, valid: impl IntoIterator<Item = 
     match all.len() {
         0 => format!("There are no {what}."),
         1 => format!("Of the {what} there is only {}.", all[0]),
-        1..=12 => format!("The {what} are {}.", list(&all)),
+        2..=12 => format!("The {what} are {}.", list(&all)),
         n => format!("The {what} are {} and {} more.", all[..10].join(", "), n - 10),
     }
 }
