@@ -40,7 +40,8 @@ pub(super) fn check(source: &str, in_expression: bool, syntax: &SyntaxConfig) ->
     }
     let mut scan = Scan::default();
     // An error of the tokenizer ends the tokens; the parser meets it again and reports it.
-    for (token, span) in machinery::tokenize(source, in_expression, syntax.clone()).map_while(Result::ok) {
+    for token in machinery::tokenize(source, in_expression, syntax.clone()) {
+        let Ok((token, span)) = token else { return Ok(Open::default()) };
         scan.token(&token, &span_range(span))?;
     }
     let bracket = scan.brackets.pop();
@@ -160,8 +161,12 @@ pub(super) fn explain(source: &str, in_expression: bool, error: &minijinja::Erro
     if let Some(error) = foreign_sign(source, in_expression) {
         return error;
     }
-    let range =
-        error.range().map_or(0..source.len(), |range| range.start.min(source.len())..range.end.min(source.len()));
+    let range = error.range().map_or(0..source.len(), |range| {
+        let start = range.start.min(source.len());
+        // An error of the tokenizer is one byte long, whatever the letter is.
+        let end = (range.end.max(start)..source.len()).find(|end| source.is_char_boundary(*end));
+        start..end.unwrap_or(source.len())
+    });
     if let Some(delimiter) = open.delimiter
         && delimiter.start <= range.start
     {
@@ -183,22 +188,30 @@ pub(super) fn explain(source: &str, in_expression: bool, error: &minijinja::Erro
         let start = source[..end].char_indices().next_back().map_or(0, |(index, _)| index);
         return TemplateError::new("the expression ends too early", start..end);
     }
+    if detail.contains("unexpected character")
+        && let Some(letter) = source.get(range.start..).and_then(|rest| rest.chars().next())
+    {
+        let range = range.start..range.start + letter.len_utf8();
+        let error = TemplateError::new(format!("`{letter}` has no meaning here"), range);
+        let help = "A name with other signs than a to z goes into brackets and quotes: `input['name']`.".to_owned();
+        return error.with_help(letter.is_alphabetic().then_some(help));
+    }
     TemplateError::new(format!("template syntax: {detail}"), range)
 }
 
-/// Finds a sign of another language, which is wrong wherever it stands outside of quotes.
+/// Finds a sign of another language, which is wrong wherever it stands outside of quotes, or a quote left open.
 fn foreign_sign(source: &str, in_expression: bool) -> Option<TemplateError> {
     const SIGNS: [(&str, &str); 5] =
         [("&&", "and"), ("||", "or"), ("===", "=="), ("?.", "| default(...)"), ("??", "| default(...)")];
     let bytes = source.as_bytes();
     let mut inside = in_expression;
-    let mut quote = None;
+    let mut quote: Option<(u8, usize)> = None;
     let mut brackets = 0_usize;
     let mut statement = false;
     let mut at = 0;
     while at < bytes.len() {
         let rest = &source[at..];
-        if let Some(open) = quote {
+        if let Some((open, _)) = quote {
             match bytes[at] {
                 b'\\' => at += 1,
                 byte if byte == open => quote = None,
@@ -220,7 +233,7 @@ fn foreign_sign(source: &str, in_expression: bool) -> Option<TemplateError> {
                 );
             }
             match bytes[at] {
-                byte @ (b'"' | b'\'') => quote = Some(byte),
+                byte @ (b'"' | b'\'') => quote = Some((byte, at)),
                 b'(' | b'[' | b'{' => brackets += 1,
                 b')' | b']' | b'}' => brackets = brackets.saturating_sub(1),
                 b'!' if !rest.starts_with("!=") => {
@@ -250,5 +263,5 @@ fn foreign_sign(source: &str, in_expression: bool) -> Option<TemplateError> {
             at += 1;
         }
     }
-    None
+    quote.map(|(sign, at)| TemplateError::new(format!("the quote {} is never closed", char::from(sign)), at..at + 1))
 }

@@ -15,8 +15,8 @@ use super::filters::{self, Filter, Test};
 use super::guard;
 use super::nearest::nearest;
 
-/// Levels of one expression.
-const DEPTH_MAX: usize = 100;
+/// Levels of one expression, so that an unoptimised build still fits the 2 MiB stack of a worker thread.
+const DEPTH_MAX: usize = 48;
 
 /// The fields of a step in a template.
 pub(super) const STEP_FIELDS: [&str; 4] = ["status", "output", "error", "via"];
