@@ -3,6 +3,8 @@
 //! A template may become anything, so only what is written out is judged: names of fields, fields that are missing,
 //! and values without a template in them.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value};
 
 use super::context::Context;
@@ -29,10 +31,11 @@ pub(crate) fn check(cx: &Context<'_>, findings: &mut Vec<Finding>) {
 fn check_call(cx: &Context<'_>, call: &CallAt<'_>, findings: &mut Vec<Finding>) {
     let Some(contract) = cx.contract(call.uses) else { return };
     let schema = Schema { schema: &contract.input, root: &contract.input };
-    let mut judge = Judge { handler: call.uses, work: WORK_MAX };
+    let mut judge = Judge { handler: call.uses, work: WORK_MAX, broken: HashSet::new() };
     let problems = match &call.with {
         Some(with) => {
-            let (template, _) = Template::parse(with.value);
+            let (template, errors) = Template::parse(with.value);
+            judge.broken = errors.into_iter().map(|(inner, _)| format!("{}{inner}", with.pointer)).collect();
             judge.value(template.shape(), schema, &with.pointer)
         }
         None => {
@@ -70,6 +73,8 @@ struct Problem {
 struct Judge<'h> {
     handler: &'h str,
     work: usize,
+    /// The JSON pointers of templates that cannot be understood; they may have been meant to become anything.
+    broken: HashSet<String>,
 }
 
 impl Judge<'_> {
@@ -77,7 +82,7 @@ impl Judge<'_> {
     /// way that comes nearest.
     fn value(&mut self, shape: &Shape, schema: Schema<'_>, pointer: &str) -> Vec<Problem> {
         let Some(views) = schema.views() else { return Vec::new() };
-        if matches!(shape, Shape::Expression(_)) || views.is_empty() {
+        if matches!(shape, Shape::Expression(_)) || views.is_empty() || self.broken.contains(pointer) {
             return Vec::new();
         }
         let mut best: Option<(usize, Vec<Problem>)> = None;

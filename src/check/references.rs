@@ -77,6 +77,8 @@ pub(crate) struct Readings {
     pub all: Vec<Reading>,
     /// The places of `/` operators between operands that are not known to be other than whole numbers.
     pub divisions: Vec<Span>,
+    /// The steps with a template that cannot be understood, so that what they read is not all known.
+    pub broken: HashSet<usize>,
 }
 
 impl Readings {
@@ -264,7 +266,7 @@ impl<'a> Walk<'a, '_> {
                 Some(expression)
             }
             Err(error) => {
-                self.syntax(pointer, error);
+                self.syntax(pointer, error, scope);
                 None
             }
         }
@@ -273,7 +275,7 @@ impl<'a> Walk<'a, '_> {
     fn tree(&mut self, value: &Value, at: &str, scope: &Scope<'a>) {
         let (template, errors) = Template::parse(value);
         for (inner, error) in errors {
-            self.syntax(&format!("{at}{inner}"), error);
+            self.syntax(&format!("{at}{inner}"), error, scope);
         }
         let references = template.references();
         for (inner, range) in template.uses_division() {
@@ -286,7 +288,8 @@ impl<'a> Walk<'a, '_> {
         }
     }
 
-    fn syntax(&mut self, pointer: &str, error: TemplateError) {
+    fn syntax(&mut self, pointer: &str, error: TemplateError, scope: &Scope<'a>) {
+        self.readings.broken.extend(scope.step);
         let span = match error.range {
             Some(range) => self.cx.tree.inside(pointer, range),
             None => self.cx.value(pointer),

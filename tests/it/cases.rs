@@ -117,3 +117,14 @@ fn good_workflows_have_no_finding() {
     }
     assert!(seen >= 10, "only {seen} good workflows");
 }
+
+#[test]
+fn the_shipped_workflow_has_no_finding() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("workflows/ecommerce-order.yaml");
+    let (loaded, mut findings, file) = Definition::load_with_source(&path, &Overrides::default(), &Limits::default());
+    let loaded = loaded.expect("it can be read");
+    let contracts = flowrun::orders::registry().finish().expect("the handlers are in order").contracts();
+    findings.extend(check(&loaded, &contracts));
+    assert!(findings.is_empty(), "{}", snapshot(&file, &findings));
+    flowrun::plan::compile(&loaded, &contracts).expect("it compiles");
+}
