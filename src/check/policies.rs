@@ -14,8 +14,6 @@ use crate::plan::calls::{self, At, CallAt, MemberAt};
 /// Codes that the engine may end any call with.
 const ENGINE: &[&str] =
     &["timeout", "panic", "crashed", "bad_output", "bad_input", "handler.error", "breaker_open", "template", "limit"];
-/// Codes of the engine that no further attempt can change.
-const FINAL: &[&str] = &["template", "limit", "breaker_open", "bad_input"];
 
 /// Checks the policies.
 pub(crate) fn check(cx: &Context<'_>, skips: &Skips, findings: &mut Vec<Finding>) {
