@@ -84,3 +84,29 @@ fn every_mistyped_name_is_found_where_it_is() {
         assert!(errors[0].help.is_some(), "no help for `{wrong}`:\n{}", all());
     }
 }
+
+#[test]
+fn files_with_a_line_missing_or_doubled_never_panic() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let original = std::fs::read_to_string(root.join("workflows/ecommerce-order.yaml")).expect("the workflow is there");
+    let contracts = flowrun::orders::registry().finish().expect("the handlers are in order").contracts();
+    let project = tempfile::tempdir().expect("a directory");
+    let path = project.path().join("order.yaml");
+    let lines: Vec<&str> = original.lines().collect();
+    let mut compiled = 0;
+    for i in 0..lines.len() {
+        let without = [&lines[..i], &lines[i + 1..]].concat().join("\n");
+        let halved = lines[i].char_indices().nth(lines[i].chars().count() / 2).map_or(0, |(at, _)| at);
+        let cut = [&lines[..i], &[&lines[i][..halved]], &lines[i + 1..]].concat().join("\n");
+        for text in [without, cut] {
+            std::fs::write(&path, &text).expect("the file can be written");
+            let (loaded, _) = Definition::load(&path, &Overrides::default(), &Limits::default());
+            if let Some(loaded) = loaded {
+                let findings = check(&loaded, &contracts);
+                assert!(findings.iter().all(|f| f.span.end() <= text.len()), "{findings:?}");
+                compiled += usize::from(flowrun::plan::compile(&loaded, &contracts).is_ok());
+            }
+        }
+    }
+    assert!(compiled > 50, "most of the damage must leave something to check, only {compiled} did");
+}
