@@ -1,5 +1,4 @@
 //! flowrun runs business processes that are written as data.
-#![allow(dead_code, reason = "the parts are being put together")]
 
 pub mod check;
 pub mod definition;
