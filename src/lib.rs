@@ -14,5 +14,6 @@ pub mod orders;
 pub mod payload;
 pub mod plan;
 pub mod store;
+mod suggest;
 pub mod template;
 pub mod time;
