@@ -1,6 +1,7 @@
 //! flowrun runs business processes that are written as data.
 #![allow(dead_code, reason = "the parts are being put together")]
 
+pub mod check;
 pub mod diag;
 pub mod dsl;
 pub mod handlers;

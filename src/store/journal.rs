@@ -82,7 +82,7 @@ pub enum RunRow {
 }
 
 /// Why a store could not do what was asked.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// The id belongs to another run.
     #[error("the id `{id}` belongs to another run")]
@@ -124,6 +124,20 @@ pub enum StoreError {
         /// The store's file.
         path: String,
     },
+    /// There is no file at the path.
+    #[error("there is no store at {path}")]
+    Absent {
+        /// Where it was looked for.
+        path: String,
+    },
+    /// The commit would have broken the journal: a bug of ours. Only this commit is lost.
+    #[error("run {run}: {message}")]
+    Refused {
+        /// The run.
+        run: RunKey,
+        /// What is wrong with the commit.
+        message: String,
+    },
     /// A run or definition that must be there is not.
     #[error("the store has no {what}")]
     Missing {
@@ -134,7 +148,10 @@ pub enum StoreError {
 
 /// The store, as the engine sees it.
 pub trait Journal: Send + Sync + 'static {
-    /// Writes `commit`; it is durable when the future is done. After an error nothing more can be written.
+    /// Writes `commit`; it is durable when the future is done. After an error nothing more can be written, except that
+    /// [`StoreError::IdTaken`] and [`StoreError::Refused`] concern this commit only.
+    ///
+    /// The commits of a run are written in the order of the calls. Dropping the future does not take the commit back.
     fn commit(&self, commit: Commit) -> Committed;
 
     /// Returns what makes this store different from every other: random bytes made when it was created.

@@ -1,0 +1,261 @@
+//! Opening and making the store's file.
+//!
+//! A new store is made whole under another name and then given its own, so that a kill at any moment leaves either no
+//! store or a good one. An existing file is written to only once it is known to be a store of a format that we know.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use redb::backends::FileBackend;
+use redb::{Database, ReadableDatabase as _, StorageBackend};
+
+use super::guard::guarded;
+use super::held::{Held, Release};
+use super::journal::StoreError;
+use super::redb::RedbStore;
+use super::tables::{self, BREAKERS, BY_RUN, DEFINITIONS, DONE, FORMAT, Fault, IDS, JOURNAL, LIVE, META, from_redb};
+use super::writer::Identity;
+use crate::time::{Clock as _, SystemClock};
+
+/// How a store is opened.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OpenOptions {
+    /// Whether one is made where there is none.
+    pub create: bool,
+}
+
+/// Memory for pages of the file.
+const CACHE: usize = 64 << 20;
+
+/// Up to this size the whole file is checked whenever it is opened: that takes some 30 ms.
+const CHECK_WHOLE_UP_TO: u64 = 16 << 20;
+
+/// What every file of redb begins with.
+const MAGIC: &[u8; 9] = b"redb\x1A\x0A\xA9\x0D\x0A";
+
+impl RedbStore {
+    /// Opens the store at `path` for this process alone.
+    ///
+    /// # Errors
+    /// [`StoreError::Absent`] if there is none and none is to be made; [`StoreError::Busy`] if another process has it;
+    /// [`StoreError::Newer`], [`StoreError::Corrupt`] and [`StoreError::Io`] with the file left as it was.
+    pub fn open(path: impl AsRef<Path>, options: OpenOptions) -> Result<Self, StoreError> {
+        let path = path.as_ref();
+        if options.create && !exists(path)? {
+            create(path)?;
+        }
+        let name = path.display().to_string();
+        let (file, length) = open_file(path, true)?;
+        let identity = Identity::of(path.to_owned(), &file.metadata().map_err(|e| io_error(path, &e))?);
+        let backend = FileBackend::new(file).map_err(|e| from_redb(&name, e.into()))?;
+        let (held, release) = Held::new(backend, false);
+        let opened = open_backend(&name, held, false, length <= CHECK_WHOLE_UP_TO)?;
+        release.release().map_err(|e| io_error(path, &e))?;
+        Self::begin(opened, name, Some(identity))
+    }
+}
+
+/// An open file that is known to be a store.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub database: Database,
+    pub id: [u8; 16],
+}
+
+/// Opens the database on `backend`; initialises it if it is empty and `init` says so; checks all of it with `whole`.
+pub(super) fn open_backend(
+    name: &str,
+    backend: impl StorageBackend,
+    init: bool,
+    whole: bool,
+) -> Result<Opened, StoreError> {
+    let opened = guarded(|| {
+        let told = std::cell::Cell::new(false);
+        let path = name.to_owned();
+        let database = Database::builder()
+            .set_cache_size(CACHE)
+            .set_check_integrity_on_open(whole)
+            .set_repair_callback(move |_| {
+                if !whole && !told.replace(true) {
+                    tracing::info!(store = %path, "the store was not closed in order; it is being checked");
+                }
+            })
+            .create_with_backend(backend)
+            .map_err(|error| from_redb(name, error.into()))?;
+        if init && is_empty(&database).map_err(|fault| fault.at(name))? {
+            initialise(&database).map_err(|fault| fault.at(name))?;
+        }
+        let id = identify(name, &database)?;
+        Ok(Opened { database, id })
+    });
+    opened.unwrap_or_else(|panic| {
+        Err(StoreError::Corrupt { path: name.into(), message: format!("the file is damaged: {panic}") })
+    })
+}
+
+/// Opens the store at `path` for looking only: nothing is ever written to it.
+pub(super) fn open_to_look(path: &Path, whole: bool) -> Result<(Opened, Release<FileBackend>), StoreError> {
+    let name = path.display().to_string();
+    let (file, _) = open_file(path, false)?;
+    let backend = FileBackend::new(file).map_err(|e| from_redb(&name, e.into()))?;
+    let (held, release) = Held::new(backend, true);
+    Ok((open_backend(&name, held, false, whole)?, release))
+}
+
+/// Returns the id of the store, if it is one and its format is known.
+fn identify(name: &str, database: &Database) -> Result<[u8; 16], StoreError> {
+    let corrupt = |message: &str| StoreError::Corrupt { path: name.into(), message: message.into() };
+    let tx = database.begin_read().map_err(|e| from_redb(name, e.into()))?;
+    let meta = match tx.open_table(META) {
+        Ok(meta) => meta,
+        Err(redb::TableError::Storage(error)) => return Err(from_redb(name, error.into())),
+        Err(_) => return Err(corrupt("is a redb database of another program, not a flowrun store")),
+    };
+    let value = |key: &str| -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(meta.get(key).map_err(|e| from_redb(name, e.into()))?.map(|value| value.value().to_vec()))
+    };
+    let Some(format) = value("format")?.and_then(|bytes| bytes.try_into().ok()).map(u32::from_le_bytes) else {
+        return Err(corrupt("is not a flowrun store: it has no format"));
+    };
+    if format > FORMAT {
+        return Err(StoreError::Newer { path: name.into(), found: format, known: FORMAT });
+    }
+    let id = value("id")?.and_then(|bytes| bytes.try_into().ok());
+    id.ok_or_else(|| corrupt("is not a flowrun store: it has no id"))
+}
+
+fn is_empty(database: &Database) -> Result<bool, Fault> {
+    Ok(database.begin_read()?.list_tables()?.next().is_none())
+}
+
+/// Makes the tables of an empty store, in one transaction.
+fn initialise(database: &Database) -> Result<(), Fault> {
+    let tx = database.begin_write()?;
+    {
+        tx.open_table(JOURNAL)?;
+        tx.open_table(BY_RUN)?;
+        tx.open_table(LIVE)?;
+        tx.open_table(DONE)?;
+        tx.open_table(IDS)?;
+        tx.open_table(DEFINITIONS)?;
+        tx.open_table(BREAKERS)?;
+        let mut meta = tx.open_table(META)?;
+        meta.insert("format", FORMAT.to_le_bytes().as_slice())?;
+        meta.insert("id", uuid::Uuid::new_v4().as_bytes().as_slice())?;
+        meta.insert("created", SystemClock.now().0.to_le_bytes().as_slice())?;
+    }
+    tx.commit()?;
+    Ok(())
+}
+
+fn io_error(path: &Path, error: &io::Error) -> StoreError {
+    StoreError::Io { path: path.display().to_string(), message: tables::io_message(error) }
+}
+
+fn refusal(path: &Path, message: &str) -> StoreError {
+    StoreError::Io { path: path.display().to_string(), message: message.into() }
+}
+
+/// Tells whether something is at the path.
+fn exists(path: &Path) -> Result<bool, StoreError> {
+    match fs::metadata(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match fs::symlink_metadata(path) {
+            Ok(_) => Err(refusal(path, "is a symbolic link that leads nowhere; remove it, or make what it names")),
+            Err(_) => Ok(false),
+        },
+        Err(error) => Err(io_error(path, &error)),
+    }
+}
+
+/// Opens an existing file that begins like a store, and returns its length. Nothing is written.
+fn open_file(path: &Path, write: bool) -> Result<(File, u64), StoreError> {
+    if !exists(path)? {
+        return Err(StoreError::Absent { path: path.display().to_string() });
+    }
+    // Looked at by its name first: opening a pipe would wait for its other end.
+    let found = fs::metadata(path).map_err(|e| io_error(path, &e))?;
+    if found.is_dir() {
+        return Err(refusal(path, "is a folder; name the file in it, such as flowrun.redb, with --store"));
+    }
+    if !found.is_file() {
+        return Err(refusal(path, "is not a regular file; name another one with --store"));
+    }
+    let mut file = File::options().read(true).write(write).open(path).map_err(|e| io_error(path, &e))?;
+    let corrupt = |message: &str| StoreError::Corrupt { path: path.display().to_string(), message: message.into() };
+    if found.len() == 0 {
+        return Err(corrupt("is empty, not a flowrun store; remove it, or name another file with --store"));
+    }
+    let mut magic = [0; MAGIC.len()];
+    match file.read_exact(&mut magic) {
+        Ok(()) if magic == *MAGIC => Ok((file, found.len())),
+        Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => Err(io_error(path, &error)),
+        _ => Err(corrupt("is not a flowrun store; name another file with --store")),
+    }
+}
+
+/// Makes a store at `path`, where nothing is yet. Another process may do the same: one of them wins.
+fn create(path: &Path) -> Result<(), StoreError> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let made = !folder.exists();
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|e| io_error(folder, &e))?;
+
+    let temporary = temporary_name(path);
+    let result = create_as(&temporary, path);
+    if result.is_err() {
+        // What cannot be removed is in nobody's way: the name is never used again.
+        let _ = fs::remove_file(&temporary);
+    }
+    result?;
+    sync_folder(folder)?;
+    if made && let Some(above) = folder.parent().filter(|above| !above.as_os_str().is_empty()) {
+        sync_folder(above)?;
+    }
+    Ok(())
+}
+
+/// Returns a name beside `path` that nobody else uses.
+fn temporary_name(path: &Path) -> PathBuf {
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(format!(".{}.new", uuid::Uuid::new_v4().simple()));
+    path.with_file_name(name)
+}
+
+fn create_as(temporary: &Path, path: &Path) -> Result<(), StoreError> {
+    let name = path.display().to_string();
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(temporary)
+        .map_err(|e| io_error(path, &e))?;
+    let synced = file.try_clone().map_err(|e| io_error(path, &e))?;
+    let backend = FileBackend::new(file).map_err(|e| from_redb(&name, e.into()))?;
+    let opened = open_backend(&name, backend, true, false)?;
+    opened.database.close().map_err(|e| from_redb(&name, e.into()))?;
+    synced.sync_all().map_err(|e| io_error(path, &e))?;
+    publish(temporary, path).map_err(|e| io_error(path, &e))
+}
+
+/// Gives a finished file its name, unless another one has it by now.
+fn publish(temporary: &Path, path: &Path) -> io::Result<()> {
+    // A link to an existing name is refused, where a rename would replace another process's store.
+    match fs::hard_link(temporary, path) {
+        Ok(()) => fs::remove_file(temporary),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => fs::remove_file(temporary),
+        // Some file systems have no links. There two processes that make the first store at the same moment are not
+        // kept apart; the one that loses finds its file replaced, and stops.
+        Err(_) => fs::rename(temporary, path),
+    }
+}
+
+fn sync_folder(folder: &Path) -> Result<(), StoreError> {
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|e| io_error(folder, &e))
+}

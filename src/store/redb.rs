@@ -1,0 +1,222 @@
+//! The journal in a redb file.
+//!
+//! Everything is encoded by the caller's task; the writer's thread gets bytes. Reads go to the file's last commit, in
+//! the caller's thread.
+
+use std::ops::Bound;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::thread::JoinHandle;
+
+use redb::{Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _, StorageBackend};
+use tokio::sync::oneshot;
+
+use super::format;
+use super::guard::guarded;
+use super::journal::{Commit, Committed, Journal, LiveRow, RunRow, StoreError};
+use super::open::{Opened, open_backend};
+use super::queue::{Job, Queue, Start};
+use super::tables::{self, BREAKERS, DEFINITIONS, Fault, JOURNAL, LIVE, run_key};
+use super::writer::{Identity, Shared, Writer};
+use crate::names::RunKey;
+
+/// A store in a redb file, held by this process alone.
+#[derive(Debug)]
+pub struct RedbStore {
+    shared: Arc<Shared>,
+    id: [u8; 16],
+    /// Absent once the store is closed.
+    database: RwLock<Option<Arc<Database>>>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// How much a store has written since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Transactions.
+    pub groups: u64,
+    /// Commits in them.
+    pub commits: u64,
+    /// Records in those.
+    pub records: u64,
+}
+
+impl RedbStore {
+    /// Opens the store that `backend` holds; makes one if it is empty.
+    ///
+    /// # Errors
+    /// When it cannot be read or is not a store.
+    pub fn with_backend(backend: impl StorageBackend) -> Result<Self, StoreError> {
+        const NAME: &str = "the store";
+        Self::begin(open_backend(NAME, backend, true, false)?, NAME.into(), None)
+    }
+
+    /// Starts the writer over an open file.
+    pub(super) fn begin(opened: Opened, path: String, identity: Option<Identity>) -> Result<Self, StoreError> {
+        let Opened { database, id } = opened;
+        let database = Arc::new(database);
+        let (next_sequence, definitions) = guarded(|| -> Result<_, Fault> {
+            let tx = database.begin_read()?;
+            let last = tx.open_table(JOURNAL)?.last()?.map(|(sequence, _)| sequence.value());
+            let definitions = tx.open_table(DEFINITIONS)?;
+            let known = definitions.iter()?.map(|row| row.map(|(key, _)| *key.value())).collect::<Result<_, _>>()?;
+            Ok((last.map_or(0, |last| last + 1), known))
+        })
+        .unwrap_or_else(|panic| Err(Fault::Damaged(format!("the file is damaged: {panic}"))))
+        .map_err(|fault| fault.at(&path))?;
+
+        let shared = Arc::new(Shared {
+            queue: Queue::new(),
+            path: path.clone(),
+            definitions: Mutex::new(definitions),
+            written: Default::default(),
+        });
+        let writer = Writer::new(Arc::clone(&database), Arc::clone(&shared), identity, next_sequence);
+        let thread = std::thread::Builder::new()
+            .name("flowrun-store".into())
+            .spawn(move || writer.run())
+            .map_err(|error| StoreError::Io { path, message: format!("the writer cannot be started: {error}") })?;
+        Ok(Self { shared, id, database: RwLock::new(Some(database)), writer: Mutex::new(Some(thread)) })
+    }
+
+    /// Returns how much was written so far.
+    #[must_use]
+    pub fn written(&self) -> Written {
+        let counters = &self.shared.written;
+        Written {
+            groups: counters.groups.load(Ordering::Relaxed),
+            commits: counters.commits.load(Ordering::Relaxed),
+            records: counters.records.load(Ordering::Relaxed),
+        }
+    }
+
+    fn closed(&self) -> StoreError {
+        StoreError::Io { path: self.shared.path.clone(), message: "the store is closed".into() }
+    }
+
+    /// Reads the last commit.
+    fn read<T>(&self, read: impl FnOnce(&ReadTransaction) -> Result<T, Fault>) -> Result<T, StoreError> {
+        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let database = database.as_ref().ok_or_else(|| self.closed())?;
+        guarded(|| read(&database.begin_read()?))
+            .unwrap_or_else(|panic| Err(Fault::Damaged(format!("the file is damaged: {panic}"))))
+            .map_err(|fault| fault.at(&self.shared.path))
+    }
+
+    /// Encodes a commit; the definition only if the store may not have it.
+    fn job(&self, commit: Commit, ack: oneshot::Sender<Result<(), StoreError>>) -> Job {
+        let start = commit.start.map(|start| {
+            let (fingerprint, definition) = start.definition;
+            let known = self.shared.definitions.lock().unwrap_or_else(PoisonError::into_inner).contains(&fingerprint);
+            Start {
+                id: start.id,
+                live: format::encode_row(&start.live),
+                fingerprint,
+                definition: (!known).then(|| format::encode_bytes(&definition)),
+            }
+        });
+        let finish = commit.finish.map(|row| format::encode_row(&row));
+        Job {
+            run: commit.run,
+            first: commit.first,
+            records: commit.records,
+            start,
+            finish,
+            breakers: commit.breakers,
+            ack,
+        }
+    }
+}
+
+impl Journal for RedbStore {
+    fn commit(&self, commit: Commit) -> Committed {
+        let (ack, done) = oneshot::channel();
+        let waiting = self.shared.queue.try_push(self.job(commit, ack));
+        let shared = Arc::clone(&self.shared);
+        Box::pin(async move {
+            if let Some(job) = waiting {
+                shared.queue.push(job).await;
+            }
+            done.await.unwrap_or_else(|_| {
+                Err(StoreError::Io { path: shared.path.clone(), message: "the writer has ended".into() })
+            })
+        })
+    }
+
+    fn store_id(&self) -> [u8; 16] {
+        self.id
+    }
+
+    fn records(&self, run: RunKey) -> Result<Vec<Vec<u8>>, StoreError> {
+        self.read(|tx| tables::records(tx, run))
+    }
+
+    fn definition(&self, fingerprint: [u8; 32]) -> Result<Arc<[u8]>, StoreError> {
+        self.read(|tx| tables::definition(tx, &fingerprint))
+    }
+
+    fn run_by_id(&self, id: &str) -> Result<Option<RunKey>, StoreError> {
+        self.read(|tx| tables::run_by_id(tx, id))
+    }
+
+    fn runs_by_prefix(&self, prefix: &str, most: usize) -> Result<Vec<RunKey>, StoreError> {
+        self.read(|tx| tables::by_prefix(tx, prefix, most))
+    }
+
+    fn live(&self) -> Result<Vec<(RunKey, LiveRow)>, StoreError> {
+        self.read(|tx| {
+            let live = tx.open_table(LIVE)?;
+            live.iter()?
+                .map(|row| {
+                    let (key, bytes) = row?;
+                    let run = run_key(key.value());
+                    Ok((run, tables::live_row(run, bytes.value())?))
+                })
+                .collect()
+        })
+    }
+
+    fn run(&self, run: RunKey) -> Result<Option<RunRow>, StoreError> {
+        self.read(|tx| tables::summary(tx, run))
+    }
+
+    fn runs(&self, before: Option<RunKey>, most: usize) -> Result<Vec<(RunKey, RunRow)>, StoreError> {
+        let end = before.as_ref().map_or(Bound::Unbounded, |run| Bound::Excluded(run.0.as_bytes()));
+        self.read(|tx| tables::newest(tx, (Bound::Unbounded, end), most))
+    }
+
+    fn breakers(&self) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        self.read(|tx| {
+            let breakers = tx.open_table(BREAKERS)?;
+            breakers
+                .iter()?
+                .map(|row| {
+                    let (service, state) = row?;
+                    Ok((service.value().to_owned(), state.value().to_vec()))
+                })
+                .collect()
+        })
+    }
+
+    fn close(&self) -> Result<(), StoreError> {
+        self.shared.queue.end(self.closed());
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(writer) = writer {
+            // It catches what redb may panic with; anything else has been told on stderr.
+            let _ = writer.join();
+        }
+        let database = self.database.write().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(database) = database.and_then(Arc::into_inner) else { return Ok(()) };
+        guarded(|| database.close().map_err(Fault::from))
+            .unwrap_or_else(|panic| Err(Fault::Damaged(format!("the file is damaged: {panic}"))))
+            .map_err(|fault| fault.at(&self.shared.path))
+    }
+}
+
+impl Drop for RedbStore {
+    fn drop(&mut self) {
+        if let Err(error) = self.close() {
+            tracing::warn!(%error, "the store was not closed in order; it is repaired when it is opened next");
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! The one thread that writes: it takes what has come together, makes one transaction of it, and says when it is
+//! durable.
+//!
+//! It moves bytes. A transaction that fails ends the store for this process: redb cannot be trusted after an error of
+//! the disk, and what reached it is known only when the file is opened again. So nothing is ever tried twice.
+
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use redb::{Database, Durability, Key, ReadableTable as _, Table, TableDefinition, Value, WriteTransaction};
+
+use super::guard::guarded;
+use super::journal::StoreError;
+use super::pace::Pace;
+use super::queue::{Job, Queue};
+use super::tables::{self, BREAKERS, BY_RUN, DEFINITIONS, DONE, Fault, IDS, JOURNAL, LIVE, place, pointer, run_key};
+use crate::names::RunKey;
+
+/// From this size on every transaction records what a repair would have to find out by reading the whole file.
+const QUICK_REPAIR_FROM: u64 = 256 << 20;
+
+/// What the writer shares with those who ask.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub queue: Queue,
+    /// The store's file, for messages.
+    pub path: String,
+    /// Definitions that are in the store.
+    pub definitions: Mutex<HashSet<[u8; 32]>>,
+    pub written: Counters,
+}
+
+/// What was written so far.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub groups: AtomicU64,
+    pub commits: AtomicU64,
+    pub records: AtomicU64,
+}
+
+/// Which file the store's path must lead to.
+#[derive(Debug)]
+pub(super) struct Identity {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl Identity {
+    /// Returns the identity of an open file at `path`.
+    pub fn of(path: PathBuf, file: &std::fs::Metadata) -> Self {
+        use std::os::unix::fs::MetadataExt as _;
+        Self { path, device: file.dev(), inode: file.ino() }
+    }
+
+    /// Returns the file's size, if it is still the one at the path.
+    fn check(&self) -> Result<u64, String> {
+        use std::os::unix::fs::MetadataExt as _;
+        match std::fs::metadata(&self.path) {
+            Ok(now) if (now.dev(), now.ino()) == (self.device, self.inode) => Ok(now.len()),
+            Ok(_) => {
+                Err("the store was replaced by another file while flowrun was running; nothing more is written".into())
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                Err("the store was deleted while flowrun was running; nothing more is written".into())
+            }
+            Err(error) => Err(tables::io_message(&error)),
+        }
+    }
+}
+
+/// The writer.
+#[derive(Debug)]
+pub(super) struct Writer {
+    pub database: Arc<Database>,
+    pub shared: Arc<Shared>,
+    /// Absent for stores that are no files.
+    pub identity: Option<Identity>,
+    next_sequence: u64,
+    /// Runs that have written and are not final.
+    runs: HashMap<RunKey, Tail>,
+    pace: Pace,
+}
+
+/// Where a run's journal goes on.
+#[derive(Clone, Copy, Debug)]
+struct Tail {
+    next: u64,
+    group: u64,
+}
+
+impl Writer {
+    /// Returns a writer that goes on after the last record.
+    pub fn new(database: Arc<Database>, shared: Arc<Shared>, identity: Option<Identity>, next_sequence: u64) -> Self {
+        Self { database, shared, identity, next_sequence, runs: HashMap::new(), pace: Pace::default() }
+    }
+
+    /// Writes until the queue ends.
+    pub fn run(mut self) {
+        let shared = Arc::clone(&self.shared);
+        let mut jobs = Vec::new();
+        while shared.queue.take(self.pace.expected(), &mut jobs) {
+            let written = guarded(|| self.write(&jobs))
+                .unwrap_or_else(|panic| Err(Fault::Damaged(format!("the file is damaged: {panic}"))));
+            match written {
+                Ok(refused) => acknowledge(&mut jobs, refused),
+                Err(fault) => {
+                    let error = fault.at(&shared.path);
+                    tracing::error!(%error, "the store has failed; nothing more is written");
+                    // The senders after these must find the store failed when they learn of it.
+                    shared.queue.fail(&error);
+                    jobs.drain(..).for_each(|job| drop(job.ack.send(Err(error.clone()))));
+                }
+            }
+        }
+    }
+
+    /// Writes a group in one transaction. Returns what was refused, by place in the group; the rest is durable.
+    fn write(&mut self, jobs: &[Job]) -> Result<Vec<(usize, StoreError)>, Fault> {
+        let size = match &self.identity {
+            Some(identity) => {
+                identity.check().map_err(|message| Fault::Redb(redb::Error::Io(std::io::Error::other(message))))?
+            }
+            None => 0,
+        };
+        let group = self.pace.begin();
+        let mut tx = self.database.begin_write()?;
+        tx.set_durability(Durability::Immediate)?;
+        tx.set_quick_repair(size >= QUICK_REPAIR_FROM);
+        let mut refused = Vec::new();
+        let mut records = 0;
+        {
+            let mut tables = Tables::open(&tx)?;
+            for (index, job) in jobs.iter().enumerate() {
+                let tail = self.runs.get(&job.run).copied();
+                let next = match tail {
+                    Some(tail) => tail.next,
+                    None => tables::count(&tables.by_run, job.run)?,
+                };
+                if let Some(error) = tables.refuse(job, next)? {
+                    refused.push((index, error));
+                    continue;
+                }
+                tables.insert(job, &mut self.next_sequence)?;
+                records += job.records.len() as u64;
+                self.pace.saw(tail.map(|tail| tail.group));
+                if job.finish.is_some() {
+                    self.runs.remove(&job.run);
+                    self.pace.finished();
+                } else {
+                    self.runs.insert(job.run, Tail { next: next + job.records.len() as u64, group });
+                }
+            }
+        }
+        if refused.len() == jobs.len() {
+            tx.abort()?;
+            return Ok(refused);
+        }
+        tx.commit()?;
+        let written = &self.shared.written;
+        written.groups.fetch_add(1, Ordering::Relaxed);
+        written.commits.fetch_add((jobs.len() - refused.len()) as u64, Ordering::Relaxed);
+        written.records.fetch_add(records, Ordering::Relaxed);
+        self.learn_definitions(jobs, &refused);
+        Ok(refused)
+    }
+
+    fn learn_definitions(&self, jobs: &[Job], refused: &[(usize, StoreError)]) {
+        let is_refused = |index| refused.iter().any(|(at, _)| *at == index);
+        let new = jobs.iter().enumerate().filter(|(index, _)| !is_refused(*index)).filter_map(|(_, job)| {
+            let start = job.start.as_ref()?;
+            start.definition.as_ref().map(|_| start.fingerprint)
+        });
+        let mut new = new.peekable();
+        if new.peek().is_some() {
+            self.shared.definitions.lock().unwrap_or_else(PoisonError::into_inner).extend(new);
+        }
+    }
+}
+
+/// Answers a group that is durable.
+fn acknowledge(jobs: &mut Vec<Job>, refused: Vec<(usize, StoreError)>) {
+    let mut refused = refused.into_iter().peekable();
+    for (index, job) in jobs.drain(..).enumerate() {
+        let answer = match refused.next_if(|(at, _)| *at == index) {
+            Some((_, error)) => Err(error),
+            None => Ok(()),
+        };
+        // Nobody listens any more if this fails.
+        let _ = job.ack.send(answer);
+    }
+}
+
+/// The tables of one transaction. Those that few commits touch are opened by the first that does: each table that is
+/// open costs pages.
+struct Tables<'tx> {
+    tx: &'tx WriteTransaction,
+    journal: Table<'tx, u64, &'static [u8]>,
+    by_run: Table<'tx, &'static [u8; 24], &'static [u8; 12]>,
+    ids: Option<Table<'tx, &'static str, &'static [u8; 16]>>,
+    definitions: Option<Table<'tx, &'static [u8; 32], &'static [u8]>>,
+    live: Option<Table<'tx, &'static [u8; 16], &'static [u8]>>,
+    done: Option<Table<'tx, &'static [u8; 16], &'static [u8]>>,
+    breakers: Option<Table<'tx, &'static str, &'static [u8]>>,
+}
+
+/// Returns the table in `slot`, which is opened if it is not yet.
+fn opened<'a, 'tx, K: Key + 'static, V: Value + 'static>(
+    slot: &'a mut Option<Table<'tx, K, V>>,
+    tx: &'tx WriteTransaction,
+    definition: TableDefinition<K, V>,
+) -> Result<&'a mut Table<'tx, K, V>, Fault> {
+    Ok(match slot {
+        Some(table) => table,
+        None => slot.insert(tx.open_table(definition)?),
+    })
+}
+
+impl<'tx> Tables<'tx> {
+    fn open(tx: &'tx WriteTransaction) -> Result<Self, Fault> {
+        let (journal, by_run) = (tx.open_table(JOURNAL)?, tx.open_table(BY_RUN)?);
+        Ok(Self { tx, journal, by_run, ids: None, definitions: None, live: None, done: None, breakers: None })
+    }
+
+    /// Returns why a commit must not be written, for a run that has `next` records.
+    fn refuse(&mut self, job: &Job, next: u64) -> Result<Option<StoreError>, Fault> {
+        if let Some(message) = misfit(job.first, job.records.len(), job.start.is_some(), next) {
+            return Ok(Some(StoreError::Refused { run: job.run, message }));
+        }
+        let Some(start) = &job.start else { return Ok(None) };
+        let owner = opened(&mut self.ids, self.tx, IDS)?.get(start.id.as_str())?.map(|run| run_key(run.value()));
+        Ok(owner.filter(|run| *run != job.run).map(|run| StoreError::IdTaken { id: start.id.clone(), run }))
+    }
+
+    fn insert(&mut self, job: &Job, next_sequence: &mut u64) -> Result<(), Fault> {
+        let run = job.run.0.as_bytes();
+        for (record, number) in job.records.iter().zip(job.first..) {
+            let sequence = *next_sequence;
+            *next_sequence += 1;
+            let place = place(job.run, number);
+            self.journal.insert(sequence, record.as_slice())?;
+            self.by_run.insert(&place, &pointer(&place, sequence, record))?;
+        }
+        if let Some(start) = &job.start {
+            opened(&mut self.ids, self.tx, IDS)?.insert(start.id.as_str(), run)?;
+            if let Some(definition) = &start.definition {
+                let definitions = opened(&mut self.definitions, self.tx, DEFINITIONS)?;
+                definitions.insert(&start.fingerprint, definition.as_slice())?;
+            }
+        }
+        match (&job.start, &job.finish) {
+            (_, Some(finish)) => {
+                opened(&mut self.live, self.tx, LIVE)?.remove(run)?;
+                opened(&mut self.done, self.tx, DONE)?.insert(run, finish.as_slice())?;
+            }
+            (Some(start), None) => {
+                opened(&mut self.live, self.tx, LIVE)?.insert(run, start.live.as_slice())?;
+            }
+            (None, None) => {}
+        }
+        for (service, state) in &job.breakers {
+            opened(&mut self.breakers, self.tx, BREAKERS)?.insert(service.as_str(), state.as_slice())?;
+        }
+        Ok(())
+    }
+}
+
+/// Returns why a commit does not continue a run that has `next` records.
+pub(super) fn misfit(first: u64, records: usize, starts: bool, next: u64) -> Option<String> {
+    if first != next {
+        return Some(format!("the run has {next} events, and a commit began with event {first}"));
+    }
+    if starts && next > 0 {
+        return Some("the run was started a second time".into());
+    }
+    if next == 0 && !starts {
+        return Some("the first commit of the run does not start it".into());
+    }
+    (starts && records == 0).then(|| "the run was started without an event".into())
+}
