@@ -2,8 +2,11 @@
 #![allow(dead_code, reason = "the parts are being put together")]
 
 pub mod check;
+pub mod definition;
 pub mod diag;
 pub mod dsl;
+pub mod engine;
+pub mod faults;
 pub mod handlers;
 pub mod limits;
 pub mod machine;

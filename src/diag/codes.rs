@@ -99,6 +99,68 @@ codes! {
     UnknownVariable = "FR0308";
     /// An error code that cannot occur.
     UnknownErrorCode = "FR0309";
+    /// A name that exists, but cannot be read at this place.
+    NotInScope = "FR0310";
+    /// An effect or undo in an invariant that no handler of the workflow has.
+    UnknownFact = "FR0311";
+    /// An invariant that cannot be understood.
+    InvariantSyntax = "FR0312";
+    /// A name that already means something else.
+    NameTaken = "FR0313";
+
+    // 04: templates and references.
+    /// A template that cannot be understood.
+    TemplateSyntax = "FR0401";
+    /// A secret where none may stand.
+    SecretMisused = "FR0402";
+    /// A `foreach` over what is no list.
+    NotAList = "FR0403";
+
+    // 05: policies.
+    /// A value that does not fit its policy field.
+    SettingMisfit = "FR0501";
+    /// An error that is never tried again, in a retry.
+    NotRetryable = "FR0502";
+    /// A handler in `confirm` that does not confirm.
+    NotAConfirm = "FR0503";
+    /// Retry policies that start from each other.
+    RetryCircle = "FR0504";
+    /// A step that does not say what happens when all it needs is skipped.
+    SkipUndecided = "FR0505";
+
+    // 06: the graph.
+    /// Steps that wait for each other.
+    Cycle = "FR0601";
+    /// A step that waits for itself.
+    NeedsItself = "FR0602";
+
+    // 07: the input of handlers.
+    /// A field that the handler's input does not have.
+    UnknownInputField = "FR0701";
+    /// A field that the handler's input must have.
+    MissingInputField = "FR0702";
+    /// A literal that does not fit the handler's input.
+    WrongLiteral = "FR0703";
+
+    // 08: what can run but is probably not meant.
+    /// A value that may be missing where it is read.
+    MayBeMissing = "FR0801";
+    /// A retry policy that is never used.
+    UnusedRetry = "FR0802";
+    /// A service that is never used.
+    UnusedService = "FR0803";
+    /// A configuration value that is never used.
+    UnusedConfig = "FR0804";
+    /// A secret that is never used.
+    UnusedSecret = "FR0805";
+    /// A fallback that can never be used.
+    FallbackNeverUsed = "FR0806";
+    /// A deadline that a run may miss although nothing is wrong.
+    DeadlineTooShort = "FR0807";
+    /// An undo of a handler that declares no effect.
+    NothingToUndo = "FR0808";
+    /// A division that turns whole numbers into a fraction.
+    FloatDivision = "FR0809";
 }
 
 impl fmt::Display for FindingCode {

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode};
+use miette::{
+    Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteError, MietteSpanContents, SourceCode,
+    SourceSpan, SpanContents,
+};
 use serde_json::{Value, json};
 
 use super::{Finding, Severity, SourceFile, Span};
@@ -31,7 +34,7 @@ pub fn text(finding: &Finding, file: &SourceFile, style: Style) -> String {
         .with_links(false)
         .with_context_lines(1)
         .tab_width(4);
-    let report = Report { finding, file, source: NamedSource::new(&file.path, file.text.to_string()) };
+    let report = Report { finding, file, source: Source(file) };
     let mut out = String::new();
     match handler.render_report(&mut out, &report) {
         Ok(()) => out,
@@ -60,7 +63,30 @@ pub fn json(finding: &Finding, file: &SourceFile) -> Value {
 struct Report<'a> {
     finding: &'a Finding,
     file: &'a SourceFile,
-    source: NamedSource<String>,
+    source: Source<'a>,
+}
+
+/// The file as miette reads it, except that columns count characters and not bytes.
+struct Source<'a>(&'a SourceFile);
+
+impl SourceCode for Source<'_> {
+    fn read_span<'a>(
+        &'a self,
+        span: &SourceSpan,
+        before: usize,
+        after: usize,
+    ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
+        let inner = self.0.text.read_span(span, before, after)?;
+        let column = if before == 0 { self.0.place(span.offset()).column - 1 } else { inner.column() };
+        Ok(Box::new(MietteSpanContents::new_named(
+            self.0.path.clone(),
+            inner.data(),
+            *inner.span(),
+            inner.line(),
+            column,
+            inner.line_count(),
+        )))
+    }
 }
 
 impl Report<'_> {

@@ -111,7 +111,7 @@ mod tests {
     fn columns_count_characters() {
         let file = SourceFile::new("a.yaml", "ä: 1\nöß: 2\n");
         assert_eq!(file.place(0), Place { line: 1, column: 1 });
-        assert_eq!(file.place(3), Place { line: 1, column: 3 - 1 });
+        assert_eq!(file.place(3), Place { line: 1, column: 3 });
         assert_eq!(file.place(8), Place { line: 2, column: 2 });
         assert_eq!(file.place(10), Place { line: 2, column: 3 });
         assert_eq!(file.place(1_000), Place { line: 3, column: 1 });

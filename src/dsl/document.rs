@@ -191,6 +191,7 @@ pub struct Call {
 /// How a step is undone: by a handler (`uses`), or not at all (`none`).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("oneOf" = [{ "required": ["uses"], "not": { "required": ["none"] } }, { "required": ["none"], "maxProperties": 1 }]))]
 pub struct Compensate {
     /// The handler that undoes the step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -215,6 +216,13 @@ pub struct Compensate {
 /// A step: exactly one of `uses` (a handler), `wait` or `workflow`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(
+    extend("oneOf" = [{ "required": ["uses"] }, { "required": ["wait"] }, { "required": ["workflow"] }]),
+    extend("dependentRequired" = {
+        "service": ["uses"], "timeout": ["uses"], "retry": ["uses"], "confirm": ["uses"], "compensate": ["uses"],
+        "fallback": ["uses"], "as": ["foreach"], "concurrency": ["foreach"]
+    })
+)]
 pub struct Step {
     /// What the step does, in a sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -314,6 +322,14 @@ pub struct Fallback {
 /// Waits for a time (`for`, `until`) or a signal (`signal` with `timeout` or `until`).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(
+    extend("oneOf" = [
+        { "required": ["for"] },
+        { "required": ["until"], "not": { "required": ["signal"] } },
+        { "required": ["signal"], "not": { "required": ["timeout", "until"] } }
+    ]),
+    extend("dependentRequired" = { "timeout": ["signal"], "schema": ["signal"] })
+)]
 pub struct Wait {
     /// How long to wait.
     #[serde(default, rename = "for", skip_serializing_if = "Option::is_none")]

@@ -37,10 +37,11 @@ pub fn parse(file: &SourceFile, limits: &Limits) -> (Option<Parsed>, Vec<Finding
     let mut value = tree.value().clone();
     let mut partial = !findings.is_empty();
     let mut usable = true;
+    let of_text = findings.len();
     for Violation { finding, drop } in schema::violations(&tree) {
         partial = true;
         // What is wrong with the text of a value has been said already.
-        if !findings.iter().any(|known| known.span == finding.span && !finding.span.range().is_empty()) {
+        if !findings[..of_text].iter().any(|known| known.span == finding.span && finding.span.len > 0) {
             findings.push(finding);
         }
         usable &= drop.is_empty() || prune::prune(&mut value, &drop);

@@ -77,6 +77,7 @@ impl Rules<'_> {
         let kinds: Vec<&str> =
             step.keys().map(String::as_str).filter(|k| matches!(*k, "uses" | "wait" | "workflow")).collect();
         match kinds.as_slice() {
+            [] if self.explained(at) => {}
             [] => self.add(
                 Finding::error(
                     FindingCode::MissingKey,
@@ -134,6 +135,17 @@ impl Rules<'_> {
         self.fallbacks(&join(at, "fallback"), step.get("fallback"));
     }
 
+    /// Tells whether a finding already says why a step seems to do nothing: its `uses` is misspelt or cannot be read.
+    fn explained(&self, at: &str) -> bool {
+        let extent = self.tree.extent(at).range();
+        let meant = |help: &str| ["`uses`?", "`wait`?", "`workflow`?"].iter().any(|key| help.ends_with(key));
+        self.findings.iter().filter(|finding| extent.contains(&finding.span.start)).any(|finding| match finding.code {
+            FindingCode::UnknownKey => finding.help.as_deref().is_some_and(meant),
+            FindingCode::BadKey | FindingCode::UnsupportedYaml => true,
+            _ => false,
+        })
+    }
+
     fn only_with_uses(&mut self, at: &str, kind: &str, step: &Map<String, Value>) {
         let mut keys: Vec<&str> = WITH_USES.into_iter().filter(|key| step.contains_key(*key)).collect();
         if kind == "wait" && step.contains_key("with") {
@@ -189,21 +201,9 @@ impl Rules<'_> {
 
     /// `schema` is a JSON Schema that stands in the file itself.
     fn user_schema(&mut self, at: &str, schema: &Value) {
-        if let Err(error) = jsonschema::meta::validate(schema) {
-            let place = format!("{at}{}", error.instance_path());
-            let finding = Finding::error(
-                FindingCode::BadSchema,
-                self.tree.span(&place, Part::Value),
-                format!("not a valid JSON Schema: {error}"),
-            );
-            self.add(finding);
-        } else if let Err(error) = schema::compile(schema) {
-            let finding = Finding::error(
-                FindingCode::BadSchema,
-                self.tree.span(at, Part::Key),
-                format!("not a valid JSON Schema: {error}"),
-            );
-            self.add(finding);
+        if let Err(error) = schema::compile(schema) {
+            let span = self.tree.span(&format!("{at}{}", error.pointer), Part::Value);
+            self.add(Finding::error(FindingCode::BadSchema, span, format!("not a valid JSON Schema: {error}")));
         }
     }
 

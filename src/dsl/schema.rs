@@ -35,15 +35,28 @@ static VALIDATOR: LazyLock<Validator> = LazyLock::new(|| {
 ///
 /// # Errors
 /// When the schema is none, or refers to something outside itself.
-pub fn compile(schema: &Value) -> Result<Validator, String> {
-    if let Err(error) = jsonschema::meta::validate(schema) {
-        let at = error.instance_path().to_string();
-        return Err(if at.is_empty() { error.to_string() } else { format!("{error} (at `{at}`)") });
-    }
-    jsonschema::options()
-        .with_pattern_options(jsonschema::PatternOptions::regex())
-        .build(schema)
-        .map_err(|error| error.to_string())
+pub fn compile(schema: &Value) -> Result<Validator, SchemaError> {
+    let explain = |error: ValidationError<'_>| SchemaError {
+        message: match error.kind() {
+            Kind::AnyOf { .. } | Kind::OneOfNotValid { .. } | Kind::Enum { .. } => {
+                format!("{} is not possible here", error.instance())
+            }
+            _ => error.to_string(),
+        },
+        pointer: error.instance_path().to_string(),
+    };
+    jsonschema::meta::validate(schema).map_err(explain)?;
+    jsonschema::options().with_pattern_options(jsonschema::PatternOptions::regex()).build(schema).map_err(explain)
+}
+
+/// What is wrong with a JSON Schema, and where in it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct SchemaError {
+    /// What is wrong.
+    pub message: String,
+    /// Where: a JSON pointer.
+    pub pointer: String,
 }
 
 /// Takes out the branches by which an absent key could also be written as null; `retry:` with nothing is a mistake.
@@ -121,7 +134,7 @@ impl Explainer<'_> {
             Kind::PropertyNames { error } => {
                 let name = error.instance().as_str().unwrap_or_default();
                 let span = self.tree.span(&join(&pointer, name), Part::Key);
-                push(bad_name(name, "a name", span), String::new());
+                push(bad_name(name, "a step's name", '_', span), String::new());
             }
             Kind::MinProperties { .. } => {
                 let finding = Finding::error(
@@ -149,7 +162,15 @@ impl Explainer<'_> {
             )
             .help(format!("Give it {}, or remove the line.", self.expected(owner)));
         }
+        if pointer.is_empty() {
+            return self
+                .wrong_type(span, &what, owner, value)
+                .help("A workflow starts with `flowrun: 1`, `name:` and `steps:`; `flowrun init` writes an example.");
+        }
         if pointer == "/flowrun" {
+            if !value.is_number() {
+                return self.wrong_type(span, &what, owner, value).help("Write `flowrun: 1`.");
+            }
             return Finding::error(
                 FindingCode::Version,
                 span,
@@ -196,7 +217,10 @@ impl Explainer<'_> {
             Kind::Pattern { .. } if self.definition(owner).is_some_and(|d| d.get("minimum").is_some()) => {
                 self.wrong_type(span, &what, owner, value)
             }
-            Kind::Pattern { .. } => bad_name(value.as_str().unwrap_or_default(), &what, span),
+            Kind::Pattern { .. } => {
+                let separator = if pointer == "/name" { '-' } else { '_' };
+                bad_name(value.as_str().unwrap_or_default(), &what, separator, span)
+            }
             _ => self.wrong_type(span, &what, owner, value),
         }
     }
@@ -251,7 +275,7 @@ impl Explainer<'_> {
             .properties(owner)
             .find(|(name, _)| *name == property)
             .and_then(|(_, schema)| schema.get("description")?.as_str())
-            .and_then(|text| text.lines().next());
+            .map(|text| text.replace('\n', " "));
         Finding::error(
             FindingCode::MissingKey,
             self.tree.span(pointer, Part::Key),
@@ -317,9 +341,7 @@ fn owner_of(path: &str) -> (String, String) {
     (owner.to_owned(), keyword.to_owned())
 }
 
-fn bad_name(name: &str, what: &str, span: Span) -> Finding {
-    let hyphens = what == "`name`";
-    let separator = if hyphens { '-' } else { '_' };
+fn bad_name(name: &str, what: &str, separator: char, span: Span) -> Finding {
     let mut fixed = String::new();
     for c in name.chars() {
         if c.is_ascii_uppercase() && fixed.ends_with(|l: char| l.is_ascii_lowercase()) {
@@ -331,21 +353,22 @@ fn bad_name(name: &str, what: &str, span: Span) -> Finding {
             fixed.push(separator);
         }
     }
-    let fixed = fixed.trim_start_matches(|c: char| !c.is_ascii_lowercase()).trim_end_matches(separator);
-    let of = if hyphens { "hyphens" } else { "underscores" };
-    Finding::error(
-        FindingCode::BadName,
-        span,
-        format!("{what} must be lower-case letters, digits and {of}, starting with a letter; found `{}`", clip(name)),
-    )
-    .help_if((!fixed.is_empty() && fixed != name && fixed.len() < 60).then(|| format!("Write `{fixed}`.")))
+    let fixed = fixed.trim_end_matches(separator);
+    let starts = fixed.starts_with(|c: char| c.is_ascii_lowercase());
+    let rule = if starts || fixed.is_empty() {
+        format!("have only lower-case letters, digits and `{separator}`")
+    } else {
+        "start with a lower-case letter".to_owned()
+    };
+    Finding::error(FindingCode::BadName, span, format!("{what} must {rule}, found `{}`", clip(name)))
+        .help_if((starts && fixed != name && fixed.len() < 60).then(|| format!("Write `{fixed}`.")))
 }
 
 /// Names the value at a pointer: `timeout`, an entry of `needs`, step `charge`.
 fn shown(pointer: &str) -> String {
     let segments: Vec<String> = pointer.split('/').skip(1).map(unescape).collect();
     match segments.as_slice() {
-        [] => "a workflow".to_owned(),
+        [] => "the workflow".to_owned(),
         [kind, name] if kind == "steps" => format!("step `{}`", clip(name)),
         [kind, name] if kind == "services" => format!("service `{}`", clip(name)),
         [kind, name] if kind == "finally" => format!("step `{}`", clip(name)),
@@ -359,7 +382,7 @@ fn shown(pointer: &str) -> String {
 fn holder(pointer: &str) -> String {
     let segments: Vec<String> = pointer.split('/').skip(1).map(unescape).collect();
     match segments.as_slice() {
-        [] => "a workflow".to_owned(),
+        [] => "the workflow".to_owned(),
         [kind, name, ..] if matches!(kind.as_str(), "steps" | "finally") && segments.len() > 2 => {
             format!("{} of step `{}`", shown(pointer), clip(name))
         }

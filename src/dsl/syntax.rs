@@ -170,11 +170,7 @@ fn unclosed_bracket(text: &str, reached: usize, open: &[usize], at: usize, error
             return Some(unclosed(at, 1, format!("this `{open}` is never closed"), "opened here"));
         }
         ErrorKind::MismatchedFlowCollectionEnd { open, close } => {
-            let opened = innermost(text, reached, open_at(text, at, *open), at)?;
-            return Some(
-                unclosed(opened, 1, format!("this `{open}` is not closed before the `{close}`"), "opened here")
-                    .related(Span::new(at, 1), "closes something else"),
-            );
+            return Some(unclosed(at, 1, format!("this `{open}` is not closed before a `{close}`"), "opened here"));
         }
         ErrorKind::ExpectedFlowMappingSeparator
         | ErrorKind::ExpectedFlowSequenceSeparator
@@ -203,10 +199,6 @@ fn unclosed_bracket(text: &str, reached: usize, open: &[usize], at: usize, error
 
 fn unclosed(at: usize, len: usize, message: impl Into<String>, label: &str) -> Finding {
     Finding::error(FindingCode::Unclosed, Span::new(at, len), message).label(label)
-}
-
-fn open_at(text: &str, at: usize, bracket: char) -> Option<usize> {
-    text[..at].rfind(bracket)
 }
 
 /// Follows brackets from what was understood to where the scanner stopped; returns the innermost one left open.
@@ -265,6 +257,8 @@ fn plain(text: &str, at: usize, kind: &ErrorKind) -> Finding {
                 .help("Indent with spaces.");
         }
         ErrorKind::DirectiveDisallowed => {
+            let line = text[at..].lines().next().unwrap_or_default();
+            let span = Span::new(at, line.trim_end().len());
             return Finding::error(FindingCode::UnsupportedYaml, span, "directives (`%`) are not supported")
                 .help("Remove this line.");
         }
@@ -280,10 +274,10 @@ fn plain(text: &str, at: usize, kind: &ErrorKind) -> Finding {
             "text follows the closing quote".to_owned(),
             Some("Put the quotes around the whole value; inside double quotes write `\\\"`.".to_owned()),
         ),
-        ErrorKind::UnknownQuotedScalarEscape => (
-            "this escape does not exist".to_owned(),
-            Some("Write `\\\\` for a backslash, or use single quotes.".to_owned()),
-        ),
+        ErrorKind::UnknownQuotedScalarEscape => {
+            return Finding::error(FindingCode::Syntax, bad_escape(text, at), "this escape does not exist")
+                .help("Write `\\\\` for a backslash, or use single quotes.");
+        }
         ErrorKind::SimpleKeyExpected | ErrorKind::InvalidSimpleKey | ErrorKind::ExpectedBlockMappingKey => (
             "a key followed by `:` is expected here".to_owned(),
             Some("Check the indentation of this line and the one above it.".to_owned()),
@@ -299,6 +293,20 @@ fn plain(text: &str, at: usize, kind: &ErrorKind) -> Finding {
         other => (format!("this is not valid YAML: {other}"), None),
     };
     Finding::error(FindingCode::Syntax, span, message).help_if(help)
+}
+
+/// Finds the escape that a scanner, which shows the quote, could not read.
+fn bad_escape(text: &str, quote: usize) -> Span {
+    let mut at = quote;
+    while let Some(next) = text[at..].find('\\') {
+        at += next;
+        let Some(c) = text[at + 1..].chars().next() else { break };
+        if !"0abt\tnvfre \"/\\N_LPxuU\n\r".contains(c) {
+            return Span::new(at, 1 + c.len_utf8());
+        }
+        at += 1 + c.len_utf8();
+    }
+    Span::new(quote, 1)
 }
 
 fn line_start(text: &str, at: usize) -> usize {

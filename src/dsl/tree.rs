@@ -428,7 +428,8 @@ impl<'a> Builder<'a> {
                     .help("Type the key again.")
             })
         };
-        let refused = problem.is_some();
+        // A key that merely looks wrong still has its value, and its map is not empty.
+        let refused = problem.is_some() && (name.is_empty() || plain && name == "<<");
         self.findings.extend(problem);
         let frame = self.frames.last_mut().expect("a key was wanted by the innermost map");
         frame.key = Some(Key { name: name.to_owned(), span, refused });

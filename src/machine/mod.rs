@@ -234,6 +234,8 @@ pub struct Machine {
     todo: BTreeSet<(StepIx, Option<u32>)>,
     /// Where each `foreach` stands: the next item to begin, and how many are under way.
     cursors: BTreeMap<StepIx, forward::Cursor>,
+    /// Whether nothing new may start, because the process will put the run down.
+    held: bool,
     at: Timestamp,
     out: Advance,
 }
@@ -277,6 +279,7 @@ impl Machine {
             in_flight: BTreeSet::new(),
             todo: BTreeSet::new(),
             cursors: BTreeMap::new(),
+            held: false,
             at,
             out: Advance::default(),
         }
@@ -286,6 +289,12 @@ impl Machine {
     #[must_use]
     pub fn state(&self) -> &RunState {
         &self.state
+    }
+
+    /// Lets nothing new start from here on. What ends is still taken note of; what would follow is decided by the
+    /// process that takes the run over.
+    pub fn hold(&mut self) {
+        self.held = true;
     }
 
     /// Returns the plan of the run.
@@ -331,7 +340,7 @@ impl Machine {
     /// Does everything that follows from the state until nothing more does.
     fn follow(&mut self) -> Result<(), IllegalTransition> {
         loop {
-            if self.state.parked.is_some() || self.state.is_final() {
+            if self.held || self.state.parked.is_some() || self.state.is_final() {
                 return Ok(());
             }
             if self.state.phase == Phase::Running && self.state.events >= self.limits.events {

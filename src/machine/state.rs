@@ -521,6 +521,18 @@ impl RunState {
         if undone { Compensation::Complete } else { Compensation::NoneNeeded }
     }
 
+    /// Returns what has become of the undos of a run that is not final: nothing is owed before it is decided to be.
+    #[must_use]
+    pub fn compensation_so_far(&self, plan: &Plan) -> Compensation {
+        let undone = self.members(plan).any(|(_, state)| state.is_undone());
+        let failed = self.members(plan).any(|(_, state)| state.undo_failed());
+        match (failed, undone) {
+            (true, _) => Compensation::Incomplete,
+            (false, true) => Compensation::Complete,
+            (false, false) => Compensation::NoneNeeded,
+        }
+    }
+
     /// Returns every member that was tried, with what the plan says of it.
     pub fn members<'a>(&'a self, plan: &'a Plan) -> impl Iterator<Item = (&'a Member, &'a MemberState)> {
         self.steps.iter().zip(&plan.steps).flat_map(|(state, step)| members_of(state, step))

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::dsl::document::{Backoff, Call, Compensate, Document, Fallback, Finally, Jitter, Policies, Retry, Step};
 use crate::dsl::setting::{Condition, Count, Duration, Factor};
+use crate::dsl::tree::join;
 use crate::names::PRIMARY;
 
 /// A value of the document and where it was written.
@@ -98,21 +99,6 @@ pub(crate) struct RetryAt<'d> {
     pub within: Option<At<'d, Duration>>,
 }
 
-/// Appends a key to a JSON pointer.
-pub(crate) fn child(pointer: &str, key: &str) -> String {
-    let mut longer = String::with_capacity(pointer.len() + key.len() + 1);
-    longer.push_str(pointer);
-    longer.push('/');
-    for c in key.chars() {
-        match c {
-            '~' => longer.push_str("~0"),
-            '/' => longer.push_str("~1"),
-            c => longer.push(c),
-        }
-    }
-    longer
-}
-
 /// The policies beside a `uses`, whatever kind of object it stands in.
 struct Written<'d> {
     at: String,
@@ -125,7 +111,7 @@ struct Written<'d> {
 
 /// Returns the members of a step that calls a handler: its own call and its fallbacks; none for other steps.
 pub(crate) fn members<'d>(document: &'d Document, name: &str, step: &'d Step) -> Vec<MemberAt<'d>> {
-    let at = child("/steps", name);
+    let at = join("/steps", name);
     let Some(uses) = &step.uses else { return Vec::new() };
     let own = Written {
         at: at.clone(),
@@ -161,7 +147,7 @@ fn fallback_member<'d>(document: &'d Document, at: String, fallback: &'d Fallbac
 /// Returns the call of a `finally` step.
 pub(crate) fn finally_call<'d>(document: &'d Document, name: &str, step: &'d Finally) -> CallAt<'d> {
     let own = Written {
-        at: child("/finally", name),
+        at: join("/finally", name),
         service: step.service.as_ref(),
         timeout: step.timeout.as_ref(),
         retry: step.retry.as_ref(),
@@ -173,7 +159,7 @@ pub(crate) fn finally_call<'d>(document: &'d Document, name: &str, step: &'d Fin
 
 /// Returns the `confirm` and `compensate` of the defaults of a handler, as its calls see them.
 pub(crate) fn default_calls<'d>(document: &'d Document, handler: &str, policies: &'d Policies) -> Vec<CallAt<'d>> {
-    let at = child("/defaults", handler);
+    let at = join("/defaults", handler);
     let confirm = policies.confirm.as_ref().map(|c| confirm_call(document, &at, c));
     let compensate = policies.compensate.as_ref().and_then(|c| compensate_call(document, &at, c));
     confirm.into_iter().chain(compensate).collect()
@@ -188,7 +174,7 @@ fn member<'d>(
     own: &Written<'d>,
 ) -> MemberAt<'d> {
     let defaults = document.defaults.get(uses);
-    let default_at = || child("/defaults", uses);
+    let default_at = || join("/defaults", uses);
     let confirm = match (own.confirm, defaults.and_then(|d| d.confirm.as_ref())) {
         (Some(confirm), _) => Some(confirm_call(document, &own.at, confirm)),
         (None, Some(confirm)) => Some(confirm_call(document, &default_at(), confirm)),
@@ -204,7 +190,7 @@ fn member<'d>(
 
 fn confirm_call<'d>(document: &'d Document, parent: &str, confirm: &'d Call) -> CallAt<'d> {
     let own = Written {
-        at: child(parent, "confirm"),
+        at: join(parent, "confirm"),
         service: confirm.service.as_ref(),
         timeout: confirm.timeout.as_ref(),
         retry: confirm.retry.as_ref(),
@@ -216,7 +202,7 @@ fn confirm_call<'d>(document: &'d Document, parent: &str, confirm: &'d Call) -> 
 
 fn compensate_call<'d>(document: &'d Document, parent: &str, compensate: &'d Compensate) -> Option<CallAt<'d>> {
     let own = Written {
-        at: child(parent, "compensate"),
+        at: join(parent, "compensate"),
         service: compensate.service.as_ref(),
         timeout: compensate.timeout.as_ref(),
         retry: compensate.retry.as_ref(),
@@ -235,7 +221,7 @@ fn call<'d>(
     own: &Written<'d>,
 ) -> CallAt<'d> {
     let defaults = document.defaults.get(uses);
-    let default_at = || child("/defaults", uses);
+    let default_at = || join("/defaults", uses);
     fn pick<'d, T: ?Sized>(
         own: Option<&'d T>,
         own_at: &str,
@@ -243,7 +229,7 @@ fn call<'d>(
         default_at: impl Fn() -> String,
         key: &str,
     ) -> Option<At<'d, T>> {
-        place(own, own_at, key).or_else(|| default.map(|value| At { value, pointer: child(&default_at(), key) }))
+        place(own, own_at, key).or_else(|| default.map(|value| At { value, pointer: join(&default_at(), key) }))
     }
     CallAt {
         role,
@@ -263,7 +249,7 @@ fn call<'d>(
 }
 
 fn place<'d, T: ?Sized>(value: Option<&'d T>, at: &str, key: &str) -> Option<At<'d, T>> {
-    value.map(|value| At { value, pointer: child(at, key) })
+    value.map(|value| At { value, pointer: join(at, key) })
 }
 
 /// Merges the named policies that a retry starts from: the keys beside `use` win. A name that does not exist, or that
@@ -284,7 +270,7 @@ pub(crate) fn retry<'d>(document: &'d Document, written: &At<'d, Retry>) -> Retr
         merged.jitter = merged.jitter.or(value.jitter);
         next = value.use_.as_deref().filter(|name| met.insert(*name)).and_then(|name| {
             let value = document.retries.get(name)?;
-            Some(At { value, pointer: child("/retries", name) })
+            Some(At { value, pointer: join("/retries", name) })
         });
     }
     merged
@@ -300,7 +286,7 @@ fn fill<'d, T>(slot: &mut Option<At<'d, T>>, value: Option<&'d T>, at: &str, key
 mod tests {
     use serde_json::json;
 
-    use super::{child, finally_call, members, retry};
+    use super::{finally_call, members, retry};
     use crate::dsl::document::Document;
 
     fn document() -> Document {
@@ -367,10 +353,5 @@ mod tests {
 
         let own = super::At { value: &document.retries["loop"], pointer: "/retries/loop".to_owned() };
         assert_eq!(retry(&document, &own).attempts.expect("attempts").value.0, 2);
-    }
-
-    #[test]
-    fn keys_are_escaped_in_pointers() {
-        assert_eq!(child("/defaults", "a/b~c"), "/defaults/a~1b~0c");
     }
 }

@@ -101,12 +101,8 @@ pub fn dot(plan: &Plan) -> String {
         if step.pivot {
             extra.push_str(", penwidth=3");
         }
-        let _ = writeln!(
-            out,
-            "    {} [label={}{extra}];",
-            dot_text(step.name.as_str()),
-            dot_text(&label(step).join("\n"))
-        );
+        let _ =
+            writeln!(out, "    {} [label={}{extra}];", dot_text(step.name.as_str()), dot_text(&label(step).join("\n")));
     }
     for (i, needed) in drawn_needs(plan).iter().enumerate() {
         for &n in needed {
@@ -118,12 +114,8 @@ pub fn dot(plan: &Plan) -> String {
         out.push_str("    subgraph cluster_finally {\n        label=\"finally\";\n");
         for step in &plan.finally {
             let text = format!("{}\n{}", step.name, step.call.handler);
-            let _ = writeln!(
-                out,
-                "        {} [label={}];",
-                dot_text(&format!("finally.{}", step.name)),
-                dot_text(&text)
-            );
+            let _ =
+                writeln!(out, "        {} [label={}];", dot_text(&format!("finally.{}", step.name)), dot_text(&text));
         }
         out.push_str("    }\n");
     }
@@ -141,7 +133,8 @@ struct Page {
 
 impl Page {
     fn line(&self, out: &mut String, number: &str, name: &str, text: &str) {
-        let head = format!("{number:>1$}  {name}", self.number_width);
+        let Self { number_width, indent, .. } = *self;
+        let head = format!("{number:>number_width$}  {name}");
         if name.len() > self.name_width {
             // A very long name stands alone, rather than pushing every other line to the right.
             let _ = writeln!(out, "{head}");
@@ -149,7 +142,8 @@ impl Page {
             return;
         }
         let mut lines = fold(text, self.width - self.indent.min(self.width / 2)).into_iter();
-        let _ = writeln!(out, "{}", format!("{head:<1$}{2}", self.indent, lines.next().unwrap_or_default()).trim_end());
+        let first = lines.next().unwrap_or_default();
+        let _ = writeln!(out, "{}", format!("{head:<indent$}{first}").trim_end());
         for line in lines {
             let _ = writeln!(out, "{:1$}  {line}", "", self.indent);
         }

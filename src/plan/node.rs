@@ -55,6 +55,16 @@ impl Plan {
         &self.steps[ix.0 as usize]
     }
 
+    /// Returns the names of all handlers that the plan calls, some more than once.
+    pub fn handlers(&self) -> impl Iterator<Item = &HandlerName> {
+        let members = self.steps.iter().flat_map(|step| match &step.action {
+            Action::Call(members) => members.as_slice(),
+            Action::Wait(_) => &[],
+        });
+        let calls = members.flat_map(|m| std::iter::once(&m.call).chain(&m.confirm).chain(&m.compensate));
+        calls.chain(self.finally.iter().map(|f| &f.call)).map(|call| &call.handler)
+    }
+
     /// Returns the index of the step called `name`.
     #[must_use]
     pub fn find(&self, name: &StepName) -> Option<StepIx> {

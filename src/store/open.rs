@@ -3,16 +3,18 @@
 //! A new store is made whole under another name and then given its own, so that a kill at any moment leaves either no
 //! store or a good one. An existing file is written to only once it is known to be a store of a format that we know.
 
+use std::cell::Cell;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use redb::backends::FileBackend;
 use redb::{Database, ReadableDatabase as _, StorageBackend};
 
 use super::guard::guarded;
-use super::held::{Held, Release};
+use super::held::Held;
 use super::journal::StoreError;
 use super::redb::RedbStore;
 use super::tables::{self, BREAKERS, BY_RUN, DEFINITIONS, DONE, FORMAT, Fault, IDS, JOURNAL, LIVE, META, from_redb};
@@ -62,6 +64,8 @@ impl RedbStore {
 pub(super) struct Opened {
     pub database: Database,
     pub id: [u8; 16],
+    /// Whether it had not been closed in order; not known if all of it was checked.
+    pub repaired: bool,
 }
 
 /// Opens the database on `backend`; initialises it if it is empty and `init` says so; checks all of it with `whole`.
@@ -72,13 +76,15 @@ pub(super) fn open_backend(
     whole: bool,
 ) -> Result<Opened, StoreError> {
     let opened = guarded(|| {
-        let told = std::cell::Cell::new(false);
+        let repaired = Rc::new(Cell::new(false));
+        let noted = Rc::clone(&repaired);
         let path = name.to_owned();
         let database = Database::builder()
             .set_cache_size(CACHE)
             .set_check_integrity_on_open(whole)
             .set_repair_callback(move |_| {
-                if !whole && !told.replace(true) {
+                // An integrity check is a repair to redb, whether one is needed or not.
+                if !whole && !noted.replace(true) {
                     tracing::info!(store = %path, "the store was not closed in order; it is being checked");
                 }
             })
@@ -88,7 +94,7 @@ pub(super) fn open_backend(
             initialise(&database).map_err(|fault| fault.at(name))?;
         }
         let id = identify(name, &database)?;
-        Ok(Opened { database, id })
+        Ok(Opened { database, id, repaired: repaired.get() })
     });
     opened.unwrap_or_else(|panic| {
         Err(StoreError::Corrupt { path: name.into(), message: format!("the file is damaged: {panic}") })
@@ -96,12 +102,12 @@ pub(super) fn open_backend(
 }
 
 /// Opens the store at `path` for looking only: nothing is ever written to it.
-pub(super) fn open_to_look(path: &Path, whole: bool) -> Result<(Opened, Release<FileBackend>), StoreError> {
+pub(super) fn open_to_look(path: &Path, whole: bool) -> Result<Opened, StoreError> {
     let name = path.display().to_string();
     let (file, _) = open_file(path, false)?;
     let backend = FileBackend::new(file).map_err(|e| from_redb(&name, e.into()))?;
-    let (held, release) = Held::new(backend, true);
-    Ok((open_backend(&name, held, false, whole)?, release))
+    let (held, _) = Held::new(backend, true);
+    open_backend(&name, held, false, whole)
 }
 
 /// Returns the id of the store, if it is one and its format is known.

@@ -1,20 +1,23 @@
 //! The way of a commit from the engine's tasks to the writer's thread.
 //!
-//! Bounded in commits and in bytes; senders wait asynchronously, the writer sleeps on a condition. Whoever sends wakes
-//! the writer only when it has something to do: an idle one at once, one that lingers when its group is full.
+//! A commit is in its place in the queue when the call returns, so the order of calls is the order of writing. What
+//! holds senders back is the answer: a task goes on only when its commit is durable, so no more waits here than there
+//! are runs, and a group is bounded in commits and in bytes. The writer sleeps on a condition. Whoever sends wakes it
+//! only when it has something to do: an idle one at once, one that lingers when its group is full.
 
+use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 
 use super::journal::StoreError;
 use crate::names::RunKey;
 
-/// How many commits may wait.
-pub(super) const ROOM: u32 = 16_384;
+/// How many commits a group may have.
+const ROOM: usize = 16_384;
 
-/// So many bytes take as much room as one more commit: at most 64 MiB wait.
+/// So many bytes take as much room as one more commit: a group has at most 64 MiB, or one larger commit.
 const BYTES_PER_ROOM: usize = 4096;
 
 /// The longest that a group is waited for.
@@ -43,26 +46,24 @@ pub(super) struct Start {
 }
 
 impl Job {
-    /// Returns how much of the queue's room the commit takes.
-    pub fn room(&self) -> u32 {
+    /// Returns how much of a group's room the commit takes.
+    fn room(&self) -> usize {
         let records: usize = self.records.iter().map(Vec::len).sum();
         let start = self.start.as_ref().map_or(0, |s| s.live.len() + s.definition.as_ref().map_or(0, Vec::len));
-        let bytes = records + start + self.finish.as_ref().map_or(0, Vec::len);
-        u32::try_from(1 + bytes / BYTES_PER_ROOM).unwrap_or(ROOM).min(ROOM)
+        1 + (records + start) / BYTES_PER_ROOM
     }
 }
 
 /// The queue.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Queue {
     state: Mutex<State>,
     wake: Condvar,
-    room: Semaphore,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    jobs: Vec<Job>,
+    jobs: VecDeque<Job>,
     /// How many jobs wake the writer; none do while it writes.
     wake_at: Option<usize>,
     /// What ended the store; nothing is taken any more.
@@ -70,44 +71,19 @@ struct State {
 }
 
 impl Queue {
-    /// Returns an empty queue.
-    pub fn new() -> Self {
-        Self { state: Mutex::default(), wake: Condvar::new(), room: Semaphore::new(ROOM as usize) }
-    }
-
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts a job into the queue; gives it back if there is no room now.
-    pub fn try_push(&self, job: Job) -> Option<Job> {
-        match self.room.try_acquire_many(job.room()) {
-            Ok(room) => {
-                room.forget();
-                self.add(job);
-                None
-            }
-            // A queue that has ended is closed too: `push` tells the sender why.
-            Err(_) => Some(job),
-        }
-    }
-
-    /// Puts a job into the queue as soon as there is room.
-    pub async fn push(&self, job: Job) {
-        if let Ok(room) = self.room.acquire_many(job.room()).await {
-            room.forget();
-        }
-        self.add(job);
-    }
-
-    fn add(&self, job: Job) {
+    /// Puts a job into the queue; answers it at once if the queue has ended.
+    pub fn push(&self, job: Job) {
         let mut state = self.state();
         if let Some(error) = &state.ended {
             // Nobody listens any more if this fails.
             let _ = job.ack.send(Err(error.clone()));
             return;
         }
-        state.jobs.push(job);
+        state.jobs.push_back(job);
         if state.wake_at.is_some_and(|at| state.jobs.len() >= at) {
             state.wake_at = None;
             drop(state);
@@ -139,9 +115,15 @@ impl Queue {
             }
         }
         state.wake_at = None;
-        std::mem::swap(&mut state.jobs, jobs);
-        drop(state);
-        self.room.add_permits(jobs.iter().map(|job| job.room() as usize).sum());
+        let mut room = ROOM;
+        let fits = state.jobs.iter().take_while(|job| {
+            let left = room.checked_sub(job.room());
+            room = left.unwrap_or(0);
+            left.is_some()
+        });
+        // A commit that is larger than a group is one by itself.
+        let fits = fits.count().max(1);
+        jobs.extend(state.jobs.drain(..fits));
         true
     }
 
@@ -150,7 +132,6 @@ impl Queue {
         let mut state = self.state();
         state.ended.get_or_insert(error);
         drop(state);
-        self.room.close();
         self.wake.notify_one();
     }
 
@@ -161,5 +142,83 @@ impl Queue {
         for job in jobs {
             let _ = job.ack.send(Err(error.clone()));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(n: u128, bytes: usize) -> (Job, oneshot::Receiver<Result<(), StoreError>>) {
+        let (ack, answer) = oneshot::channel();
+        let run = RunKey(uuid::Uuid::from_u128(n));
+        let job =
+            Job { run, first: 0, records: vec![vec![0; bytes]], start: None, finish: None, breakers: vec![], ack };
+        (job, answer)
+    }
+
+    fn error() -> StoreError {
+        StoreError::Busy { path: "here".into() }
+    }
+
+    #[test]
+    fn groups_are_bounded_in_commits_and_in_bytes() {
+        let queue = Queue::default();
+        let sizes: Vec<usize> = std::iter::repeat_n(1, ROOM + 5).chain([70 << 20, 40 << 20, 40 << 20, 1]).collect();
+        let answers: Vec<_> = sizes
+            .iter()
+            .map(|bytes| {
+                let (job, answer) = job(1, *bytes);
+                queue.push(job);
+                answer
+            })
+            .collect();
+        let mut groups = Vec::new();
+        while groups.iter().sum::<usize>() < sizes.len() {
+            let mut jobs = Vec::new();
+            assert!(queue.take(0, &mut jobs));
+            groups.push(jobs.len());
+        }
+        assert_eq!(groups, [ROOM, 5, 1, 1, 2]);
+        drop(answers);
+    }
+
+    #[test]
+    fn a_lingering_writer_is_woken_by_the_last_that_is_expected_or_goes_on_without() {
+        let queue = Queue::default();
+        let mut jobs = Vec::new();
+        queue.push(job(1, 1).0);
+        assert!(queue.take(5, &mut jobs));
+        assert_eq!(jobs.len(), 1, "nobody else came");
+
+        queue.push(job(1, 1).0);
+        queue.push(job(2, 1).0);
+        jobs.clear();
+        assert!(queue.take(2, &mut jobs));
+        assert_eq!(jobs.len(), 2);
+    }
+
+    #[test]
+    fn an_ended_queue_gives_out_what_it_has_and_refuses_the_rest() {
+        let queue = Queue::default();
+        queue.push(job(1, 1).0);
+        queue.end(error());
+        let (late, mut answer) = job(2, 1);
+        queue.push(late);
+        assert_eq!(answer.try_recv(), Ok(Err(error())));
+        let mut jobs = Vec::new();
+        assert!(queue.take(0, &mut jobs));
+        assert!(!queue.take(0, &mut Vec::new()));
+        assert_eq!(jobs.len(), 1);
+    }
+
+    #[test]
+    fn a_failed_queue_answers_everybody() {
+        let queue = Queue::default();
+        let (waiting, mut answer) = job(1, 1);
+        queue.push(waiting);
+        queue.fail(&error());
+        assert_eq!(answer.try_recv(), Ok(Err(error())));
+        assert!(!queue.take(0, &mut Vec::new()));
     }
 }

@@ -53,7 +53,7 @@ impl RedbStore {
 
     /// Starts the writer over an open file.
     pub(super) fn begin(opened: Opened, path: String, identity: Option<Identity>) -> Result<Self, StoreError> {
-        let Opened { database, id } = opened;
+        let Opened { database, id, .. } = opened;
         let database = Arc::new(database);
         let (next_sequence, definitions) = guarded(|| -> Result<_, Fault> {
             let tx = database.begin_read()?;
@@ -62,11 +62,11 @@ impl RedbStore {
             let known = definitions.iter()?.map(|row| row.map(|(key, _)| *key.value())).collect::<Result<_, _>>()?;
             Ok((last.map_or(0, |last| last + 1), known))
         })
-        .unwrap_or_else(|panic| Err(Fault::Damaged(format!("the file is damaged: {panic}"))))
+        .unwrap_or_else(|panic| Err(Fault::panicked(&panic)))
         .map_err(|fault| fault.at(&path))?;
 
         let shared = Arc::new(Shared {
-            queue: Queue::new(),
+            queue: Queue::default(),
             path: path.clone(),
             definitions: Mutex::new(definitions),
             written: Default::default(),
@@ -99,7 +99,7 @@ impl RedbStore {
         let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
         let database = database.as_ref().ok_or_else(|| self.closed())?;
         guarded(|| read(&database.begin_read()?))
-            .unwrap_or_else(|panic| Err(Fault::Damaged(format!("the file is damaged: {panic}"))))
+            .unwrap_or_else(|panic| Err(Fault::panicked(&panic)))
             .map_err(|fault| fault.at(&self.shared.path))
     }
 
@@ -131,12 +131,9 @@ impl RedbStore {
 impl Journal for RedbStore {
     fn commit(&self, commit: Commit) -> Committed {
         let (ack, done) = oneshot::channel();
-        let waiting = self.shared.queue.try_push(self.job(commit, ack));
+        self.shared.queue.push(self.job(commit, ack));
         let shared = Arc::clone(&self.shared);
         Box::pin(async move {
-            if let Some(job) = waiting {
-                shared.queue.push(job).await;
-            }
             done.await.unwrap_or_else(|_| {
                 Err(StoreError::Io { path: shared.path.clone(), message: "the writer has ended".into() })
             })
@@ -208,7 +205,7 @@ impl Journal for RedbStore {
         let database = self.database.write().unwrap_or_else(PoisonError::into_inner).take();
         let Some(database) = database.and_then(Arc::into_inner) else { return Ok(()) };
         guarded(|| database.close().map_err(Fault::from))
-            .unwrap_or_else(|panic| Err(Fault::Damaged(format!("the file is damaged: {panic}"))))
+            .unwrap_or_else(|panic| Err(Fault::panicked(&panic)))
             .map_err(|fault| fault.at(&self.shared.path))
     }
 }
@@ -218,5 +215,69 @@ impl Drop for RedbStore {
         if let Err(error) = self.close() {
             tracing::warn!(%error, "the store was not closed in order; it is repaired when it is opened next");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::conformance::{add, run, start};
+    use super::super::fault::FaultDisk;
+    use super::*;
+
+    /// Lets `runs` runs make `commits` commits each, one after the other, all runs at once.
+    fn load(store: &Arc<RedbStore>, runs: u128, commits: u64) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().expect("a runtime");
+        runtime.block_on(async {
+            let mut tasks = tokio::task::JoinSet::new();
+            for n in 0..runs {
+                let store = Arc::clone(store);
+                tasks.spawn(async move {
+                    store.commit(start(run(n), &format!("order-{n}"), &[b"0"])).await.expect("written");
+                    for number in 1..commits {
+                        store.commit(add(run(n), number, &[b"x"])).await.expect("written");
+                    }
+                });
+            }
+            tasks.join_all().await;
+        });
+    }
+
+    #[test]
+    fn many_runs_share_transactions_and_a_lone_one_has_its_own() {
+        let store = Arc::new(RedbStore::with_backend(FaultDisk::default()).expect("a new store"));
+        load(&store, 1, 20);
+        assert_eq!(store.written(), Written { groups: 20, commits: 20, records: 20 });
+
+        let store = Arc::new(RedbStore::with_backend(FaultDisk::default()).expect("a new store"));
+        load(&store, 64, 40);
+        let written = store.written();
+        assert_eq!((written.commits, written.records), (64 * 40, 64 * 40));
+        assert!(written.groups < 64 * 40 / 8, "{written:?}");
+        for n in 0..64 {
+            assert_eq!(store.records(run(n)).map(|records| records.len()), Ok(40));
+        }
+    }
+
+    #[test]
+    fn a_run_goes_on_where_it_was_after_the_store_is_opened_again() {
+        let disk = FaultDisk::default();
+        let store = RedbStore::with_backend(disk.clone()).expect("a new store");
+        super::super::conformance::wait(store.commit(start(run(1), "order-1", &[b"a", b"b"]))).expect("written");
+        let id = store.store_id();
+        drop(store);
+        let store = RedbStore::with_backend(disk).expect("the store");
+        assert_eq!(store.store_id(), id);
+        let gap = super::super::conformance::wait(store.commit(add(run(1), 3, &[b"d"])));
+        assert!(matches!(gap, Err(StoreError::Refused { .. })), "{gap:?}");
+        super::super::conformance::wait(store.commit(add(run(1), 2, &[b"c"]))).expect("written");
+        assert_eq!(store.records(run(1)), Ok(vec![b"a".to_vec(), b"b".to_vec(), b"c".to_vec()]));
+    }
+
+    #[test]
+    fn a_dropped_future_does_not_take_its_commit_back() {
+        let store = RedbStore::with_backend(FaultDisk::default()).expect("a new store");
+        drop(store.commit(start(run(1), "order-1", &[b"a"])));
+        super::super::conformance::wait(store.commit(add(run(1), 1, &[b"b"]))).expect("written");
+        assert_eq!(store.records(run(1)).map(|records| records.len()), Ok(2));
     }
 }

@@ -87,6 +87,11 @@ impl<E: Into<redb::Error>> From<E> for Fault {
 }
 
 impl Fault {
+    /// Returns what a caught panic of redb means.
+    pub fn panicked(panic: &str) -> Self {
+        Self::Damaged(format!("the file is damaged: {panic}"))
+    }
+
     /// Returns the error as the engine sees it.
     pub fn at(self, path: &str) -> StoreError {
         let corrupt = |message: String| StoreError::Corrupt { path: path.into(), message };
@@ -105,6 +110,9 @@ pub(super) fn from_redb(path: &str, error: redb::Error) -> StoreError {
     let corrupt = |message: String| StoreError::Corrupt { path: path.clone(), message };
     match error {
         Error::DatabaseAlreadyOpen | Error::LockProtocolMismatch => StoreError::Busy { path },
+        Error::Io(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+            corrupt("the file is damaged: it ends too early".into())
+        }
         Error::Io(error) => StoreError::Io { path, message: io_message(&error) },
         Error::PreviousIo => StoreError::Io { path, message: "an earlier read or write failed".into() },
         Error::DatabaseClosed => StoreError::Io { path, message: "the store is closed".into() },

@@ -102,8 +102,7 @@ impl Writer {
         let shared = Arc::clone(&self.shared);
         let mut jobs = Vec::new();
         while shared.queue.take(self.pace.expected(), &mut jobs) {
-            let written = guarded(|| self.write(&jobs))
-                .unwrap_or_else(|panic| Err(Fault::Damaged(format!("the file is damaged: {panic}"))));
+            let written = guarded(|| self.write(&jobs)).unwrap_or_else(|panic| Err(Fault::panicked(&panic)));
             match written {
                 Ok(refused) => acknowledge(&mut jobs, refused),
                 Err(fault) => {

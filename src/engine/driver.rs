@@ -1,0 +1,410 @@
+//! One run under way: a loop that decides, records, then acts.
+//!
+//! It holds join handles, mailboxes and permits, and no second copy of a status: what a run is, its machine says.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::executor::{self, Job};
+use super::services::Asker;
+use super::{EngineError, Inner, Patience, Recorded, Running};
+use crate::machine::event::{Answer, Entry, Failure};
+use crate::machine::policy::breaker::{Admission, Health};
+use crate::machine::state::{Alarm, CallIx};
+use crate::machine::{Advance, Command, Input, Machine, Stuck};
+use crate::names::ServiceName;
+use crate::payload::Payload;
+use crate::store::format;
+use crate::store::journal::{Commit, DoneRow, StartRow, StoreError};
+use crate::time::Timestamp;
+
+/// How many messages are decided on before what follows is recorded.
+const TURN_MESSAGES_MAX: usize = 256;
+
+/// How an attempt came to its end.
+#[derive(Debug)]
+pub(super) enum AttemptEnd {
+    Returned(Result<Payload, Failure>),
+    Answered(Answer, Option<Payload>),
+}
+
+/// What a driver is told.
+#[derive(Debug)]
+pub(super) enum Message {
+    /// Something happened.
+    Input(Input),
+    /// Somebody wants something, and wants to know whether it was done.
+    Operate(Input, oneshot::Sender<Result<(), EngineError>>),
+    /// A service answers a call that wanted to pass.
+    Admission { call: CallIx, answer: Admission },
+    /// An attempt ended.
+    Ended { call: CallIx, attempt: u32, end: AttemptEnd },
+    /// Nothing new is to start; put the run down when its attempts have ended.
+    Hold,
+    /// Put the run down now.
+    PutDown,
+}
+
+/// Where a run stands, for those who wait for it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Position {
+    /// It is final.
+    pub(super) is_final: bool,
+    /// It is parked.
+    pub(super) parked: bool,
+    /// Only waits are left.
+    pub(super) waiting: bool,
+    /// When the next wait ends by itself.
+    pub(super) next_wait: Option<Timestamp>,
+    /// This process has recorded an outcome of it.
+    pub(super) heard: bool,
+    /// It was put down.
+    pub(super) down: bool,
+    /// What broke it.
+    pub(super) broken: Option<String>,
+}
+
+impl Position {
+    pub(super) fn is_resting(&self, patience: Patience) -> bool {
+        let waits = match patience {
+            Patience::None => self.waiting,
+            Patience::Timers => self.waiting && self.next_wait.is_none(),
+        };
+        self.is_final || self.parked || self.down || waits
+    }
+}
+
+/// An attempt under way.
+struct Attempt {
+    number: u32,
+    token: CancellationToken,
+    task: tokio::task::AbortHandle,
+    service: Option<ServiceName>,
+    probe: bool,
+}
+
+/// What one turn decided.
+#[derive(Default)]
+struct Turn {
+    entries: Vec<Entry>,
+    commands: Vec<Command>,
+    replies: Vec<(oneshot::Sender<Result<(), EngineError>>, Result<(), EngineError>)>,
+    touched: BTreeSet<ServiceName>,
+}
+
+/// Drives one run.
+pub(super) struct Driver {
+    inner: Arc<Inner>,
+    machine: Machine,
+    /// How many records of the run are durable.
+    recorded: u64,
+    /// What the first commit of a new run carries besides.
+    start: Option<(Entry, StartRow)>,
+    inbox: mpsc::UnboundedReceiver<Message>,
+    mailbox: mpsc::UnboundedSender<Message>,
+    position: watch::Sender<Position>,
+    attempts: BTreeMap<CallIx, Attempt>,
+    held: bool,
+}
+
+impl Driver {
+    pub(super) fn new(inner: Arc<Inner>, machine: Machine) -> (Self, Running) {
+        let (mailbox, inbox) = mpsc::unbounded_channel();
+        let (position, watched) = watch::channel(Position::default());
+        let running = Running { mailbox: mailbox.clone(), position: watched };
+        let recorded = machine.state().events;
+        let driver = Self {
+            inner,
+            machine,
+            recorded,
+            start: None,
+            inbox,
+            mailbox,
+            position,
+            attempts: BTreeMap::new(),
+            held: false,
+        };
+        (driver, running)
+    }
+
+    /// Says that the run is new: its first event is recorded together with what follows from it.
+    pub(super) fn starting(mut self, entry: Entry, row: StartRow) -> Self {
+        self.recorded = 0;
+        self.start = Some((entry, row));
+        self
+    }
+
+    /// Decides, records and acts until the run is final, put down, or the store fails.
+    pub(super) async fn run(mut self) {
+        let key = self.machine.state().key;
+        if let Err(error) = self.go_on().await {
+            match error {
+                EngineError::Store(error) => self.inner.halt(error),
+                other => {
+                    tracing::error!(run = %key, error = %other, "the run is left alone");
+                    self.position.send_modify(|p| p.broken = Some(other.to_string()));
+                }
+            }
+        }
+        for attempt in self.attempts.values() {
+            attempt.task.abort();
+        }
+        self.inner.runs.lock().remove(&key);
+        self.position.send_modify(|p| p.down = true);
+    }
+
+    async fn go_on(&mut self) -> Result<(), EngineError> {
+        let mut halted = self.inner.halted.subscribe();
+        loop {
+            let alarm = self.machine.state().next_alarm();
+            let message = tokio::select! {
+                biased;
+                _ = halted.wait_for(Option::is_some) => return Ok(()),
+                message = self.inbox.recv() => message.unwrap_or(Message::PutDown),
+                () = wait_until(&self.inner, alarm) => Message::Input(Input::Wake),
+            };
+            let put_down = self.turn(message).await?;
+            if put_down || self.machine.state().is_final() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Takes what has arrived, decides, records and acts. Returns whether the run was put down.
+    async fn turn(&mut self, first: Message) -> Result<bool, EngineError> {
+        let mut turn = Turn::default();
+        let mut put_down = false;
+        let mut next = Some(first);
+        let mut taken = 0;
+        while let Some(message) = next {
+            match message {
+                Message::Hold => {
+                    self.held = true;
+                    self.machine.hold();
+                }
+                Message::PutDown => put_down = true,
+                other => self.take(other, &mut turn)?,
+            }
+            taken += 1;
+            next = if taken < TURN_MESSAGES_MAX { self.inbox.try_recv().ok() } else { None };
+        }
+        put_down |= self.held && self.attempts.is_empty();
+        if put_down && !self.machine.state().is_final() {
+            self.decide(Input::Interrupted, &mut turn)?;
+            turn.commands.clear();
+        }
+        self.record(&mut turn).await?;
+        for (reply, result) in turn.replies {
+            // Whoever asked may have gone.
+            let _ = reply.send(result);
+        }
+        for command in turn.commands {
+            self.act(command);
+        }
+        self.show_position();
+        Ok(put_down)
+    }
+
+    fn take(&mut self, message: Message, turn: &mut Turn) -> Result<(), EngineError> {
+        match message {
+            Message::Input(input) => self.decide(input, turn),
+            Message::Operate(input, reply) => match self.decide(input, turn) {
+                Err(EngineError::Refused(refusal)) => {
+                    turn.replies.push((reply, Err(refusal.into())));
+                    Ok(())
+                }
+                Err(other) => Err(other),
+                Ok(()) => {
+                    turn.replies.push((reply, Ok(())));
+                    Ok(())
+                }
+            },
+            Message::Admission { call, answer } => self.admission(call, answer, turn),
+            Message::Ended { call, attempt, end } => {
+                self.attempt_ended(call, attempt, &end, turn);
+                self.position.send_modify(|p| p.heard = true);
+                let input = match end {
+                    AttemptEnd::Returned(result) => Input::Ended { call, attempt, result },
+                    AttemptEnd::Answered(answer, output) => Input::Answered { call, attempt, answer, output },
+                };
+                self.decide(input, turn)
+            }
+            Message::Hold | Message::PutDown => Ok(()),
+        }
+    }
+
+    /// Lets the machine decide, and answers at once what the services can answer at once.
+    fn decide(&mut self, input: Input, turn: &mut Turn) -> Result<(), EngineError> {
+        let now = self.inner.clock.now();
+        let Advance { entries, commands } = self.machine.advance(now, input).map_err(|stuck| match stuck {
+            Stuck::Refused(refusal) => EngineError::Refused(refusal),
+            Stuck::Bug(bug) => EngineError::Bug(format!("run {}: {bug}", self.machine.state().key)),
+        })?;
+        turn.entries.extend(entries);
+        for command in commands {
+            match command {
+                Command::Admit { call, service } => {
+                    let Some(policy) = self.machine.plan().services.get(&service).cloned() else { continue };
+                    let asker = Asker { call, service, policy, mailbox: self.mailbox.clone() };
+                    if let Some(answer) = self.inner.services.admit(asker, now) {
+                        self.admission(call, answer, turn)?;
+                    }
+                }
+                other => turn.commands.push(other),
+            }
+        }
+        Ok(())
+    }
+
+    fn admission(&mut self, call: CallIx, answer: Admission, turn: &mut Turn) -> Result<(), EngineError> {
+        let plan = Arc::clone(self.machine.plan());
+        let service = call.in_plan(&plan).and_then(|c| c.service.clone());
+        let probe = match answer {
+            Admission::Refused(until) => return self.decide(Input::Refused { call, until }, turn),
+            Admission::Pass => false,
+            Admission::Probe => true,
+        };
+        let before = turn.commands.len();
+        self.decide(Input::Admitted { call, probe }, turn)?;
+        let begun =
+            turn.commands[before..].iter().any(|c| matches!(c, Command::Call { call: begun, .. } if *begun == call));
+        if let Some(service) = service {
+            if !begun {
+                // The run stopped while the call waited for its place.
+                self.leave(&service, probe, Health::Silent);
+            }
+            if probe {
+                turn.touched.insert(service);
+            }
+        }
+        Ok(())
+    }
+
+    fn attempt_ended(&mut self, call: CallIx, number: u32, end: &AttemptEnd, turn: &mut Turn) {
+        if self.attempts.get(&call).is_none_or(|a| a.number != number) {
+            return;
+        }
+        let Some(attempt) = self.attempts.remove(&call) else { return };
+        let Some(service) = attempt.service else { return };
+        let health = match end {
+            AttemptEnd::Returned(Err(failure)) => Health::of(failure),
+            AttemptEnd::Returned(Ok(_)) | AttemptEnd::Answered(..) => Health::Answered,
+        };
+        self.leave(&service, attempt.probe, health);
+        turn.touched.insert(service);
+    }
+
+    fn leave(&self, service: &ServiceName, probe: bool, health: Health) {
+        if let Some(policy) = self.machine.plan().services.get(service) {
+            self.inner.services.leave(service, policy, probe, health, &*self.inner.clock);
+        }
+    }
+
+    /// Makes what was decided durable.
+    async fn record(&mut self, turn: &mut Turn) -> Result<(), EngineError> {
+        let start = self.start.take();
+        if turn.entries.is_empty() && start.is_none() {
+            return Ok(());
+        }
+        let (first_entry, row) = start.map_or((None, None), |(entry, row)| (Some(entry), Some(row)));
+        let entries: Vec<Entry> = first_entry.into_iter().chain(std::mem::take(&mut turn.entries)).collect();
+        let state = self.machine.state();
+        let finish = state.is_final().then(|| {
+            let conclusion = state.conclusion.as_ref().expect("a final run has a conclusion");
+            DoneRow {
+                id: state.started.id.clone(),
+                workflow: state.started.workflow.clone(),
+                started_at: state.started_at,
+                finished_at: entries.last().map_or(state.started_at, |e| e.at),
+                status: conclusion.status,
+                compensation: conclusion.compensation,
+            }
+        });
+        let commit = Commit {
+            run: state.key,
+            first: self.recorded,
+            records: entries.iter().map(format::encode).collect(),
+            start: row,
+            finish,
+            breakers: Vec::new(),
+        };
+        let touched = std::mem::take(&mut turn.touched);
+        let committed = if touched.is_empty() {
+            self.inner.journal.commit(commit)
+        } else {
+            self.inner
+                .services
+                .with_states(touched, |breakers| self.inner.journal.commit(Commit { breakers, ..commit }))
+        };
+        committed.await.map_err(|error| match error {
+            // Another submission was faster with the same id; nothing of this run was written.
+            StoreError::IdTaken { .. } => EngineError::Conflict { message: error.to_string() },
+            StoreError::Refused { .. } => EngineError::Bug(error.to_string()),
+            other => EngineError::Store(other),
+        })?;
+        if let Some(observer) = &self.inner.options.observer {
+            let state = self.machine.state();
+            for (n, entry) in (self.recorded..).zip(&entries) {
+                let plan = self.machine.plan();
+                observer(&Recorded { run: state.key, id: &state.started.id, seq: n, entry, state, plan });
+            }
+        }
+        self.recorded += entries.len() as u64;
+        Ok(())
+    }
+
+    fn act(&mut self, command: Command) {
+        match command {
+            Command::Call { call, attempt, until, input, key, previous, probe } => {
+                let token = CancellationToken::new();
+                let job = Job {
+                    call,
+                    attempt,
+                    until,
+                    input,
+                    key,
+                    previous,
+                    token: token.clone(),
+                    plan: Arc::clone(self.machine.plan()),
+                    run_id: self.machine.state().started.id.as_str().into(),
+                    salt: self.machine.state().started.salt,
+                };
+                let mailbox = self.mailbox.clone();
+                let task = tokio::spawn(executor::carry_out(Arc::clone(&self.inner), job, mailbox)).abort_handle();
+                let service = call.in_plan(self.machine.plan()).and_then(|c| c.service.clone());
+                let guarded = service.filter(|name| {
+                    let service = self.machine.plan().services.get(name);
+                    service.is_some_and(|s| s.breaker.is_some() || s.concurrency.is_some())
+                });
+                self.attempts.insert(call, Attempt { number: attempt, token, task, service: guarded, probe });
+            }
+            Command::Stop { call } => {
+                if let Some(attempt) = self.attempts.get(&call) {
+                    attempt.token.cancel();
+                }
+            }
+            Command::Admit { .. } => {}
+        }
+    }
+
+    fn show_position(&self) {
+        let state = self.machine.state();
+        self.position.send_modify(|position| {
+            position.is_final = state.is_final();
+            position.parked = state.parked.is_some();
+            position.waiting = state.status() == "waiting" && self.attempts.is_empty();
+            position.next_wait =
+                state.alarms.iter().find(|(_, alarm)| matches!(alarm, Alarm::Wait(_))).map(|(at, _)| *at);
+        });
+    }
+}
+
+async fn wait_until(inner: &Inner, alarm: Option<Timestamp>) {
+    match alarm {
+        Some(at) => inner.clock.sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

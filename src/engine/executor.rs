@@ -1,0 +1,209 @@
+//! One attempt: the handler is called under its timeout, and whatever comes of it becomes an outcome.
+//!
+//! Here the engine's own errors are made (SPEC 6.4): `timeout`, `panic`, `bad_output`.
+
+use std::sync::Arc;
+
+use serde_json::json;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio_util::sync::CancellationToken;
+
+use super::driver::{AttemptEnd, Message};
+use super::{Inner, LATE_GRACE, secrets};
+use crate::faults::{Action, CallFacts};
+use crate::handlers::context::StepCtx;
+use crate::handlers::contract::ErrorKind;
+use crate::handlers::outcome::{Confirmation, Reply, StepError};
+use crate::handlers::registry::Handler;
+use crate::machine::event::{Answer, CallKind, Failure};
+use crate::machine::state::CallIx;
+use crate::names::PRIMARY;
+use crate::payload::Payload;
+use crate::plan::Plan;
+use crate::time::Timestamp;
+
+/// What an attempt needs to know.
+pub(super) struct Job {
+    pub(super) call: CallIx,
+    pub(super) attempt: u32,
+    pub(super) until: Timestamp,
+    pub(super) input: Payload,
+    pub(super) key: String,
+    pub(super) previous: Option<Failure>,
+    pub(super) token: CancellationToken,
+    pub(super) plan: Arc<Plan>,
+    pub(super) run_id: Arc<str>,
+    pub(super) salt: [u8; 32],
+}
+
+/// Carries an attempt out and tells the driver how it ended.
+pub(super) async fn carry_out(inner: Arc<Inner>, job: Job, mailbox: UnboundedSender<Message>) {
+    let job = Arc::new(job);
+    let ended = |end| Message::Ended { call: job.call, attempt: job.attempt, end };
+    // A task of its own, so that a panic stays inside.
+    let mut task = tokio::spawn(call(Arc::clone(&inner), Arc::clone(&job)));
+    let end = tokio::select! {
+        biased;
+        joined = &mut task => end_of(joined),
+        () = inner.clock.sleep_until(job.until) => {
+            job.token.cancel();
+            let planned = job.call.in_plan(&job.plan).map_or_else(String::new, |c| format!(" after {:?}", c.timeout));
+            let failure = Failure::new("timeout", ErrorKind::Unknown, format!("the handler gave no answer{planned}"));
+            // A driver that is gone has put its run down; nobody waits for the answer.
+            let _ = mailbox.send(ended(AttemptEnd::Returned(Err(failure))));
+            let grace = inner.clock.sleep_until(inner.clock.now().after(LATE_GRACE));
+            tokio::select! {
+                joined = &mut task => end_of(joined),
+                () = grace => {
+                    task.abort();
+                    return;
+                }
+            }
+        }
+    };
+    let _ = mailbox.send(ended(end));
+}
+
+fn end_of(joined: Result<AttemptEnd, tokio::task::JoinError>) -> AttemptEnd {
+    joined.unwrap_or_else(|error| {
+        let message = match error.try_into_panic() {
+            Ok(panic) => {
+                let text = panic.downcast_ref::<String>().map(String::as_str);
+                let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+                format!("the handler panicked: {}", text.unwrap_or("without a message"))
+            }
+            Err(_) => "the handler's task was stopped".to_owned(),
+        };
+        AttemptEnd::Returned(Err(Failure::new("panic", ErrorKind::Unknown, message)))
+    })
+}
+
+async fn call(inner: Arc<Inner>, job: Arc<Job>) -> AttemptEnd {
+    let Some(planned) = job.call.in_plan(&job.plan) else {
+        return failed(StepError::permanent("handler_missing", "the plan does not know this call"));
+    };
+    let Some(handler) = inner.handlers.get(planned.handler.as_str()) else {
+        let message = format!("handler `{}` is not registered", planned.handler);
+        return failed(StepError::permanent("handler_missing", message));
+    };
+    let id = job.call.id(&job.plan);
+    let member = job.call.member_in(&job.plan).map_or(PRIMARY, |m| m.name.as_str());
+    let fault = inner.options.faults.as_ref().and_then(|faults| {
+        faults.find(&CallFacts {
+            step: id.place.step.as_str(),
+            handler: planned.handler.as_str(),
+            member,
+            item: id.place.item,
+            kind: job.call.kind,
+            attempt: job.attempt,
+        })
+    });
+    match fault {
+        Some(Action::Error { error, kind, message }) => {
+            let message = message.clone().unwrap_or_else(|| "injected by a fault".to_owned());
+            return AttemptEnd::Returned(Err(Failure::new(error, *kind, message)));
+        }
+        Some(Action::Hang) => std::future::pending().await,
+        Some(Action::KillBefore) => die(&inner).await,
+        Some(Action::Delay(delay)) => inner.clock.sleep_until(inner.clock.now().after(*delay)).await,
+        Some(Action::ActThenHang | Action::KillAfter) | None => {}
+    }
+    let ctx = StepCtx {
+        run_id: Arc::clone(&job.run_id),
+        workflow: job.plan.name.as_str().into(),
+        step: id.place.step.clone(),
+        item: id.place.item,
+        attempt: job.attempt,
+        key: job.key.as_str().into(),
+        deadline: job.until,
+        cancellation: job.token.clone(),
+        previous_error: job.previous.clone(),
+        clock: Arc::clone(&inner.clock),
+    };
+    let end = reply_of(&inner, &job, handler, ctx).await;
+    match fault {
+        Some(Action::ActThenHang) => std::future::pending().await,
+        Some(Action::KillAfter) => die(&inner).await,
+        Some(Action::Error { .. } | Action::Hang | Action::KillBefore | Action::Delay(_)) | None => end,
+    }
+}
+
+async fn reply_of(inner: &Inner, job: &Job, handler: &Handler, ctx: StepCtx) -> AttemptEnd {
+    let secrets = match secrets::Filled::of(&job.plan, &job.salt) {
+        Ok(secrets) => secrets,
+        Err(missing) => {
+            let message = format!("missing in the environment: {}", missing.join(", "));
+            return failed(StepError::permanent("secret_missing", message));
+        }
+    };
+    let input = secrets.fill(job.input.value());
+    if let Err(error) = handler.check_input(&input) {
+        return failed(error);
+    }
+    let reply = handler.call(ctx, &input).await;
+    match (job.call.kind, reply) {
+        (_, Err(error)) => AttemptEnd::Returned(Err(secrets.hide_in_failure(error.into()))),
+        (CallKind::Confirm, Ok(Reply::Confirmation(confirmation))) => confirmed(inner, job, &secrets, confirmation),
+        (CallKind::Confirm, Ok(Reply::Output(_))) => {
+            failed(StepError::unknown("bad_output", "the handler in `confirm` must answer with a confirmation"))
+        }
+        (CallKind::Forward | CallKind::Undo | CallKind::Finally, Ok(Reply::Output(output))) => {
+            AttemptEnd::Returned(checked(inner, handler, secrets.hide(output)))
+        }
+        (CallKind::Forward | CallKind::Undo | CallKind::Finally, Ok(Reply::Confirmation(confirmation))) => {
+            let output = match confirmation {
+                Confirmation::Done(output) => json!({ "answer": "done", "output": **output.value() }),
+                Confirmation::NotDone => json!({ "answer": "not_done" }),
+                Confirmation::Unknown => json!({ "answer": "unknown" }),
+            };
+            AttemptEnd::Returned(Ok(secrets.hide(Payload::of(output))))
+        }
+    }
+}
+
+/// Reads a confirm handler's answer. What `Done` carries becomes the step's output, so it has to fit that.
+fn confirmed(inner: &Inner, job: &Job, secrets: &secrets::Filled, confirmation: Confirmation<Payload>) -> AttemptEnd {
+    let output = match confirmation {
+        Confirmation::NotDone => return AttemptEnd::Answered(Answer::NotDone, None),
+        Confirmation::Unknown => return AttemptEnd::Answered(Answer::Unknown, None),
+        Confirmation::Done(output) => secrets.hide(output),
+    };
+    let asked_about = CallIx { kind: CallKind::Forward, ..job.call };
+    let original = asked_about.in_plan(&job.plan).and_then(|c| inner.handlers.get(c.handler.as_str()));
+    match original.map_or(Ok(output.clone()), |handler| checked(inner, handler, output)) {
+        Ok(output) => AttemptEnd::Answered(Answer::Done, Some(output)),
+        Err(failure) => AttemptEnd::Returned(Err(failure)),
+    }
+}
+
+fn checked(inner: &Inner, handler: &Handler, output: Payload) -> Result<Payload, Failure> {
+    let bytes = output.text().len() as u64;
+    let limit = inner.options.limits.payload_bytes;
+    if bytes > limit {
+        let message = format!("the output has {bytes} bytes, and the limit `payload_bytes` is {limit}");
+        return Err(Failure::new("bad_output", ErrorKind::Unknown, message));
+    }
+    match handler.check_output(&output) {
+        Ok(()) => Ok(output),
+        Err(why) => {
+            let message = format!("the output does not fit the handler's schema: {why}");
+            Err(Failure::new("bad_output", ErrorKind::Unknown, message))
+        }
+    }
+}
+
+fn failed(error: StepError) -> AttemptEnd {
+    AttemptEnd::Returned(Err(error.into()))
+}
+
+/// Ends the process, as the fault wants. Where that is only pretended, nothing more is heard of the attempt.
+async fn die<T>(inner: &Inner) -> T {
+    match &inner.options.killer {
+        Some(kill) => kill(),
+        None => {
+            // Nothing after this line runs in this process.
+            let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+        }
+    }
+    std::future::pending().await
+}

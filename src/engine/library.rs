@@ -1,0 +1,161 @@
+//! What can be read of runs without running them: pinned definitions, compiled once, and states folded from journals.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::EngineError;
+use super::report::RunReport;
+use crate::definition::{Definition, Loaded};
+use crate::diag::Finding;
+use crate::handlers::contract::Contracts;
+use crate::limits::Limits;
+use crate::machine::event::{Entry, Event};
+use crate::machine::state::RunState;
+use crate::machine::{self, Machine};
+use crate::names::RunKey;
+use crate::plan::{self, Plan};
+use crate::store::format;
+use crate::store::journal::{Journal, RunRow, StoreError};
+
+/// A workflow that is ready to be run, with the definition that its runs are pinned to.
+#[derive(Clone, Debug)]
+pub struct Workflow {
+    /// What is stored with each run.
+    pub definition: Definition,
+    /// The definition as it is stored.
+    pub pinned: Arc<[u8]>,
+    /// The definition's fingerprint.
+    pub fingerprint: [u8; 32],
+    /// The plan made of it.
+    pub plan: Arc<Plan>,
+}
+
+impl Workflow {
+    /// Makes a plan of a loaded definition that was checked without errors.
+    ///
+    /// # Errors
+    /// Settings that do not fit the configuration.
+    pub fn compile(loaded: &Loaded, contracts: &Contracts) -> Result<Self, Vec<Finding>> {
+        let plan = plan::compile(loaded, contracts)?;
+        let definition = loaded.definition.clone();
+        let pinned = serde_json::to_vec(&definition).expect("a definition is JSON by construction").into();
+        Ok(Self { fingerprint: definition.fingerprint(), pinned, definition, plan: Arc::new(plan) })
+    }
+}
+
+/// Reads runs and definitions. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Library {
+    journal: Arc<dyn Journal>,
+    contracts: Arc<Contracts>,
+    limits: Limits,
+    plans: Arc<Mutex<HashMap<[u8; 32], Arc<Plan>>>>,
+}
+
+impl Library {
+    pub(super) fn new(journal: Arc<dyn Journal>, contracts: Contracts, limits: Limits) -> Self {
+        Self { journal, contracts: Arc::new(contracts), limits, plans: Arc::default() }
+    }
+
+    pub(super) fn journal(&self) -> &Arc<dyn Journal> {
+        &self.journal
+    }
+
+    /// Remembers a plan, so that runs of it need not compile it again.
+    pub(super) fn keep(&self, workflow: &Workflow) {
+        self.plans.lock().entry(workflow.fingerprint).or_insert_with(|| Arc::clone(&workflow.plan));
+    }
+
+    /// Returns the plan of a pinned definition.
+    pub(super) fn plan(&self, fingerprint: [u8; 32]) -> Result<Arc<Plan>, EngineError> {
+        if let Some(plan) = self.plans.lock().get(&fingerprint) {
+            return Ok(Arc::clone(plan));
+        }
+        let bytes = self.journal.definition(fingerprint)?;
+        let unreadable =
+            |why: String| EngineError::Definition(format!("a run's pinned workflow cannot be read: {why}"));
+        let definition: Definition = serde_json::from_slice(&bytes).map_err(|e| unreadable(e.to_string()))?;
+        let (loaded, findings) = definition.reopen(&self.limits);
+        let first = |findings: &[Finding]| findings.first().map_or_else(String::new, |f| f.message.clone());
+        let loaded = loaded.ok_or_else(|| unreadable(first(&findings)))?;
+        let plan = plan::compile(&loaded, &self.contracts).map_err(|findings| unreadable(first(&findings)))?;
+        let plan = Arc::new(plan);
+        self.plans.lock().insert(fingerprint, Arc::clone(&plan));
+        Ok(plan)
+    }
+
+    /// Returns the decoded events of a run.
+    pub(super) fn entries(&self, run: RunKey) -> Result<Vec<Entry>, EngineError> {
+        let records = self.journal.records(run)?;
+        if records.is_empty() {
+            return Err(EngineError::NotFound { message: format!("there is no run {run}") });
+        }
+        let decode = |(n, record): (usize, &Vec<u8>)| {
+            format::decode(record).map_err(|e| {
+                let message = format!("event {n} of run {run} is damaged: {e}");
+                EngineError::Store(StoreError::Corrupt { path: "the store".to_owned(), message })
+            })
+        };
+        records.iter().enumerate().map(decode).collect()
+    }
+
+    fn plan_of(&self, run: RunKey, entries: &[Entry]) -> Result<Arc<Plan>, EngineError> {
+        match entries.first().map(|e| &e.event) {
+            Some(Event::RunStarted(started)) => self.plan(started.definition),
+            _ => Err(EngineError::Bug(format!("run {run} does not begin with `run_started`"))),
+        }
+    }
+
+    /// Returns the state of a run.
+    pub(super) fn state(&self, run: RunKey) -> Result<(Arc<Plan>, RunState), EngineError> {
+        let entries = self.entries(run)?;
+        let plan = self.plan_of(run, &entries)?;
+        let state = machine::fold(run, &plan, entries).map_err(|e| EngineError::Bug(format!("run {run}: {e}")))?;
+        Ok((plan, state))
+    }
+
+    /// Returns the machine of a run, as its journal left it.
+    pub(super) fn machine(&self, run: RunKey) -> Result<Machine, EngineError> {
+        let entries = self.entries(run)?;
+        let plan = self.plan_of(run, &entries)?;
+        Machine::replay(run, plan, self.limits.clone(), entries)
+            .map_err(|e| EngineError::Bug(format!("run {run}: {e}")))
+    }
+
+    /// Returns what can be said of a run.
+    pub(super) fn report(&self, run: RunKey) -> Result<RunReport, EngineError> {
+        let (plan, state) = self.state(run)?;
+        let finished_at = match self.journal.run(run)? {
+            Some(RunRow::Done(row)) => Some(row.finished_at),
+            Some(RunRow::Live(_)) | None => None,
+        };
+        let undone = self.entries(run)?.into_iter().filter_map(|entry| super::report::undone_step(&entry)).collect();
+        Ok(RunReport::new(&plan, &state, finished_at, undone))
+    }
+
+    /// Finds a run by its id, a unique prefix, or `@last`.
+    pub(super) fn find(&self, text: &str) -> Result<RunKey, EngineError> {
+        if text == "@last" {
+            let last = self.journal.runs(None, 1)?.first().map(|(run, _)| *run);
+            return last.ok_or_else(|| EngineError::NotFound { message: "there is no run yet".to_owned() });
+        }
+        if let Some(run) = self.journal.run_by_id(text)? {
+            return Ok(run);
+        }
+        const SHOWN: usize = 5;
+        match self.journal.runs_by_prefix(text, SHOWN)?.as_slice() {
+            [] => Err(EngineError::NotFound { message: format!("there is no run `{text}`") }),
+            [run] => Ok(*run),
+            several => {
+                let id = |run: &RunKey| match self.journal.run(*run) {
+                    Ok(Some(RunRow::Live(row))) => row.id,
+                    Ok(Some(RunRow::Done(row))) => row.id,
+                    Ok(None) | Err(_) => run.to_string(),
+                };
+                Err(EngineError::Ambiguous { text: text.to_owned(), candidates: several.iter().map(id).collect() })
+            }
+        }
+    }
+}

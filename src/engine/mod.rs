@@ -1,0 +1,376 @@
+//! The engine: makes events durable and carries commands out.
+//!
+//! It owns the order of things (decide, record, act), the attempts under way, the timers, and what runs share: the
+//! services' breakers and places. It knows the [`Journal`] by its trait only, and decides no policy: every decision is
+//! the machine's.
+
+mod driver;
+mod executor;
+mod library;
+mod operate;
+pub mod report;
+mod secrets;
+mod services;
+mod submit;
+pub mod view;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, watch};
+
+use self::driver::{Driver, Message, Position};
+use self::library::Library;
+use self::report::RunReport;
+use self::services::Services;
+use crate::faults::Faults;
+use crate::handlers::registry::Handlers;
+use crate::limits::Limits;
+use crate::machine::event::Entry;
+use crate::machine::state::RunState;
+use crate::machine::{Input, Machine, Refusal};
+use crate::names::RunKey;
+use crate::plan::Plan;
+use crate::store::journal::{Journal, StoreError};
+use crate::time::Clock;
+
+pub use self::library::Workflow;
+pub use self::submit::{Known, Submission, Submitted};
+
+/// How long a handler may go on after its attempt was given up, before it is dropped.
+const LATE_GRACE: Duration = Duration::from_secs(60);
+
+/// An event that has become durable.
+#[derive(Debug)]
+pub struct Recorded<'a> {
+    /// The run.
+    pub run: RunKey,
+    /// The run's id.
+    pub id: &'a str,
+    /// The event's number in its run, from 0.
+    pub seq: u64,
+    /// The event.
+    pub entry: &'a Entry,
+    /// The state of the run, after this and what was recorded with it.
+    pub state: &'a RunState,
+    /// The run's plan.
+    pub plan: &'a Plan,
+}
+
+/// Is told every event once it is durable.
+pub type Observer = Arc<dyn Fn(&Recorded<'_>) + Send + Sync>;
+
+/// Ends the process at once, without any cleaning up; for injected faults.
+pub type Killer = Arc<dyn Fn() + Send + Sync>;
+
+/// What an engine can be told.
+#[derive(Clone, Default)]
+pub struct EngineOptions {
+    /// The limits in force.
+    pub limits: Limits,
+    /// Faults to inject around handlers.
+    pub faults: Option<Arc<Faults>>,
+    /// Is told every event.
+    pub observer: Option<Observer>,
+    /// Ends the process for the faults `kill_before` and `kill_after`; by default by SIGKILL.
+    pub killer: Option<Killer>,
+}
+
+/// How long [`Engine::rest`] waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// Until nothing but waits without a time is left.
+    Timers,
+    /// Until nothing but waits is left.
+    None,
+}
+
+/// Why the engine did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// There is no such run.
+    #[error("{message}")]
+    NotFound {
+        /// What was looked for, and what there is.
+        message: String,
+    },
+    /// Several runs fit.
+    #[error("`{text}` fits several runs: {}", .candidates.join(", "))]
+    Ambiguous {
+        /// What was looked for.
+        text: String,
+        /// Ids that fit.
+        candidates: Vec<String>,
+    },
+    /// The machine refused it.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The id belongs to a run with another input, workflow or configuration.
+    #[error("{message}")]
+    Conflict {
+        /// What differs.
+        message: String,
+    },
+    /// The input does not fit the workflow's schema.
+    #[error("the input does not fit the workflow's schema")]
+    Input(Vec<InputError>),
+    /// Secrets that the workflow names are not in the environment.
+    #[error("missing in the environment: {}", .0.join(", "))]
+    Secrets(Vec<String>),
+    /// A pinned definition can no longer be compiled.
+    #[error("{0}")]
+    Definition(String),
+    /// The engine is being stopped.
+    #[error("flowrun is stopping")]
+    Stopping,
+    /// A mistake of flowrun's own.
+    #[error("{0}")]
+    Bug(String),
+}
+
+/// A place where an input does not fit its schema.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InputError {
+    /// JSON pointer to the place.
+    pub pointer: String,
+    /// What is wrong there.
+    pub message: String,
+}
+
+/// Runs workflows. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    journal: Arc<dyn Journal>,
+    library: Library,
+    handlers: Handlers,
+    clock: Arc<dyn Clock>,
+    options: EngineOptions,
+    services: Services,
+    runs: Mutex<HashMap<RunKey, Running>>,
+    halted: watch::Sender<Option<StoreError>>,
+    stopping: AtomicBool,
+}
+
+/// A run that a driver has.
+#[derive(Clone)]
+struct Running {
+    mailbox: mpsc::UnboundedSender<Message>,
+    position: watch::Receiver<Position>,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("runs", &self.inner.runs.lock().len()).finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// Makes an engine over a store. Nothing is resumed before it is asked for.
+    ///
+    /// # Errors
+    /// When the breakers' recorded state cannot be read.
+    pub fn new(
+        journal: Arc<dyn Journal>,
+        handlers: Handlers,
+        clock: Arc<dyn Clock>,
+        options: EngineOptions,
+    ) -> Result<Self, EngineError> {
+        let services = Services::restore(journal.breakers()?);
+        let library = Library::new(Arc::clone(&journal), handlers.contracts(), options.limits.clone());
+        let inner = Inner {
+            journal,
+            library,
+            handlers,
+            clock,
+            options,
+            services,
+            runs: Mutex::new(HashMap::new()),
+            halted: watch::channel(None).0,
+            stopping: AtomicBool::new(false),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Takes a run over from the store, if it is not final and not under way already.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or the run is damaged.
+    pub async fn resume(&self, run: RunKey) -> Result<(), EngineError> {
+        self.running(run).await.map(|_| ())
+    }
+
+    /// Takes over every unfinished run. Those that were under way when processes died are taken over first and one at
+    /// a time, so that only the one to blame is held back (SPEC 6.17).
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn resume_all(&self) -> Result<Vec<RunKey>, EngineError> {
+        let live: Vec<RunKey> = self.inner.journal.live()?.into_iter().map(|(run, _)| run).collect();
+        let mut suspicious = Vec::new();
+        let mut others = Vec::new();
+        for run in &live {
+            let (_, state) = self.inner.library.state(*run)?;
+            let suspect = state.deaths > 0 && !state.put_down && state.has_running_call();
+            if suspect { suspicious.push(*run) } else { others.push(*run) }
+        }
+        for run in suspicious {
+            self.resume(run).await?;
+            self.wait_for(run, |position| position.heard || position.is_resting(Patience::None)).await?;
+        }
+        for run in others {
+            self.resume(run).await?;
+        }
+        Ok(live)
+    }
+
+    /// Waits until a run rests: it is final or parked, or only waits are left (see [`Patience`]).
+    ///
+    /// # Errors
+    /// When the store failed meanwhile.
+    pub async fn rest(&self, run: RunKey, patience: Patience) -> Result<RunReport, EngineError> {
+        self.wait_for(run, |position| position.is_resting(patience)).await?;
+        self.report(run)
+    }
+
+    async fn wait_for(&self, run: RunKey, done: impl Fn(&Position) -> bool) -> Result<(), EngineError> {
+        let Some(mut position) = self.inner.runs.lock().get(&run).map(|r| r.position.clone()) else { return Ok(()) };
+        let mut halted = self.inner.halted.subscribe();
+        tokio::select! {
+            // The sender is gone once the run's driver has ended.
+            _ = position.wait_for(|p| p.broken.is_some() || done(p)) => {}
+            _ = halted.wait_for(Option::is_some) => {}
+        }
+        if let Some(error) = self.inner.halted.borrow().clone() {
+            return Err(error.into());
+        }
+        match &position.borrow().broken {
+            Some(bug) => Err(EngineError::Bug(bug.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// Finds a run by its id, a unique prefix, or `@last`.
+    ///
+    /// # Errors
+    /// When there is none, or several fit.
+    pub fn find(&self, text: &str) -> Result<RunKey, EngineError> {
+        self.inner.library.find(text)
+    }
+
+    /// Returns what can be said of a run, from its journal.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn report(&self, run: RunKey) -> Result<RunReport, EngineError> {
+        self.inner.library.report(run)
+    }
+
+    /// Returns a view of the same store.
+    #[must_use]
+    pub fn view(&self) -> view::View {
+        view::View::over(self.inner.library.clone())
+    }
+
+    /// Tells when the store has failed; nothing is recorded after that.
+    #[must_use]
+    pub fn halted(&self) -> watch::Receiver<Option<StoreError>> {
+        self.inner.halted.subscribe()
+    }
+
+    /// Puts every run down: nothing new starts, attempts may end within `grace`, and that the runs were put down in
+    /// order is recorded.
+    pub async fn stop(&self, grace: Duration) {
+        self.inner.stopping.store(true, Ordering::Release);
+        let runs: Vec<Running> = self.inner.runs.lock().values().cloned().collect();
+        let all_down = |runs: Vec<Running>| async move {
+            for mut run in runs {
+                // An error says that the driver has ended, which is what is waited for.
+                let _ = run.position.wait_for(|p| p.down || p.broken.is_some()).await;
+            }
+        };
+        for run in &runs {
+            let _ = run.mailbox.send(Message::Hold);
+        }
+        let deadline = self.inner.clock.sleep_until(self.inner.clock.now().after(grace));
+        tokio::select! {
+            () = all_down(runs.clone()) => return,
+            () = deadline => {}
+        }
+        for run in &runs {
+            let _ = run.mailbox.send(Message::PutDown);
+        }
+        let mut halted = self.inner.halted.subscribe();
+        tokio::select! {
+            () = all_down(runs) => {}
+            _ = halted.wait_for(Option::is_some) => {}
+        }
+    }
+
+    /// Returns the driver of a run, taking the run over from the store if nobody has it yet.
+    async fn running(&self, run: RunKey) -> Result<Option<Running>, EngineError> {
+        if let Some(running) = self.inner.runs.lock().get(&run) {
+            return Ok(Some(running.clone()));
+        }
+        if self.inner.stopping.load(Ordering::Acquire) {
+            return Err(EngineError::Stopping);
+        }
+        let machine = self.inner.library.machine(run)?;
+        if machine.state().is_final() {
+            return Ok(None);
+        }
+        let obstacle = self.inner.obstacle(machine.plan());
+        let running = self.drive(machine, vec![Input::Recovered { obstacle }]);
+        Ok(Some(running))
+    }
+
+    /// Starts a driver for a run, unless there is one.
+    fn drive(&self, machine: Machine, first: Vec<Input>) -> Running {
+        let key = machine.state().key;
+        let mut runs = self.inner.runs.lock();
+        if let Some(running) = runs.get(&key) {
+            return running.clone();
+        }
+        let (driver, running) = Driver::new(Arc::clone(&self.inner), machine);
+        for input in first {
+            let _ = running.mailbox.send(Message::Input(input));
+        }
+        runs.insert(key, running.clone());
+        drop(runs);
+        tokio::spawn(driver.run());
+        running
+    }
+}
+
+impl Inner {
+    /// Says why a run with this plan cannot go on in this process.
+    fn obstacle(&self, plan: &Plan) -> Option<(&'static str, String)> {
+        let missing = plan.handlers().find(|name| self.handlers.get(name.as_str()).is_none());
+        if let Some(name) = missing {
+            let message = format!("handler `{name}` is not registered in this program; resume the run where it is");
+            return Some(("handler_missing", message));
+        }
+        let missing = secrets::missing(plan);
+        if missing.is_empty() {
+            return None;
+        }
+        Some(("secret_missing", format!("missing in the environment: {}", missing.join(", "))))
+    }
+
+    /// Notes that the store failed: nothing is recorded any more, and everyone who waits is told.
+    fn halt(&self, error: StoreError) {
+        tracing::error!(%error, "the store failed");
+        self.halted.send_modify(|halted| {
+            halted.get_or_insert(error);
+        });
+    }
+}

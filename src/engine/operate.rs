@@ -1,0 +1,96 @@
+//! What people ask of runs: signal, cancel, retry, compensate, mark done.
+
+use serde_json::Value;
+use tokio::sync::oneshot;
+
+use super::driver::Message;
+use super::report::RunReport;
+use super::{Engine, EngineError};
+use crate::machine::{Input, Refusal};
+use crate::names::{RunKey, StepName};
+use crate::payload::Payload;
+
+impl Engine {
+    /// Gives a run a message. It is durable when this returns.
+    ///
+    /// # Errors
+    /// When no step waits for such a signal, its data does not fit, or the run is final.
+    pub async fn signal(
+        &self,
+        run: RunKey,
+        id: Option<String>,
+        name: String,
+        data: Value,
+    ) -> Result<RunReport, EngineError> {
+        self.operate(run, Input::Signal { id, name, data: Payload::of(data) }).await
+    }
+
+    /// Cancels a run. That it is cancelled is durable when this returns; its undoing goes on.
+    ///
+    /// # Errors
+    /// When the run is final or past its point of no return.
+    pub async fn cancel(
+        &self,
+        run: RunKey,
+        reason: Option<String>,
+        compensate: bool,
+    ) -> Result<RunReport, EngineError> {
+        self.operate(run, Input::Cancel { reason, compensate }).await
+    }
+
+    /// Lets a parked run go on.
+    ///
+    /// # Errors
+    /// When the run is not parked, or the step is not failed or unknown.
+    pub async fn retry(&self, run: RunKey, from: Option<StepName>) -> Result<RunReport, EngineError> {
+        self.operate(run, Input::Retry { from }).await
+    }
+
+    /// Tries again what a final run left undone.
+    ///
+    /// # Errors
+    /// When the run is not final or owes nothing.
+    pub async fn compensate(&self, run: RunKey) -> Result<RunReport, EngineError> {
+        self.operate(run, Input::Compensate).await
+    }
+
+    /// Records that a person repaired what an undo could not.
+    ///
+    /// # Errors
+    /// When the run is not final or the step owes nothing.
+    pub async fn mark_done(
+        &self,
+        run: RunKey,
+        step: StepName,
+        item: Option<u32>,
+        reason: String,
+    ) -> Result<RunReport, EngineError> {
+        self.operate(run, Input::MarkDone { step, item, reason }).await
+    }
+
+    async fn operate(&self, run: RunKey, input: Input) -> Result<RunReport, EngineError> {
+        let on_final_runs = matches!(input, Input::Compensate | Input::MarkDone { .. });
+        let running = match self.running(run).await? {
+            Some(running) => running,
+            None if on_final_runs => self.drive(self.inner.library.machine(run)?, Vec::new()),
+            None => {
+                let (_, state) = self.inner.library.state(run)?;
+                return Err(Refusal::Final { run: state.started.id.clone(), status: state.status() }.into());
+            }
+        };
+        let (reply, done) = oneshot::channel();
+        let _ = running.mailbox.send(Message::Operate(input, reply));
+        match done.await {
+            Ok(result) => result?,
+            Err(_) => {
+                // The driver ended first: with the store, or with its run.
+                if let Some(error) = self.inner.halted.borrow().clone() {
+                    return Err(error.into());
+                }
+                let report = self.report(run)?;
+                return Err(Refusal::Final { run: report.run_id.clone(), status: report.status_word() }.into());
+            }
+        }
+        self.report(run)
+    }
+}

@@ -1,0 +1,172 @@
+//! Taking runs in: the input is checked and the id decided before anything is written (SPEC 6.15, 6.16).
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use serde_json::Value;
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use super::driver::{Driver, Message};
+use super::library::Workflow;
+use super::{Engine, EngineError, InputError, secrets};
+use crate::machine::event::RunStarted;
+use crate::machine::{Input, Machine, key};
+use crate::names::{RunKey, is_run_id};
+use crate::payload::Payload;
+use crate::store::journal::{LiveRow, StartRow};
+
+/// How many places of a bad input are named.
+const INPUT_ERRORS_SHOWN: usize = 100;
+
+/// What somebody wants run.
+#[derive(Clone, Debug)]
+pub struct Submission {
+    /// The workflow.
+    pub workflow: Arc<Workflow>,
+    /// Its input.
+    pub input: Value,
+    /// The id that the run is to have; one is made if absent.
+    pub id: Option<String>,
+}
+
+/// Whether a run was known before it was submitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// It is new.
+    New,
+    /// It was under way, or unfinished in the store, and goes on.
+    Attached,
+    /// It is final.
+    Final,
+}
+
+/// A run that was taken in.
+#[derive(Clone, Debug)]
+pub struct Submitted {
+    /// Its key.
+    pub run: RunKey,
+    /// Its id.
+    pub id: String,
+    /// Whether it was known before.
+    pub known: Known,
+}
+
+impl Engine {
+    /// Takes a run in. Once this returns the run is durable and under way.
+    ///
+    /// # Errors
+    /// When the input, the id or the environment does not fit; nothing was written then.
+    pub async fn submit(&self, submission: Submission) -> Result<Submitted, EngineError> {
+        let Submission { workflow, input, id } = submission;
+        if self.inner.stopping.load(Ordering::Acquire) {
+            return Err(EngineError::Stopping);
+        }
+        if let Some(id) = id.as_deref().filter(|id| !is_run_id(id)) {
+            let message = format!("the id `{id}` is not 1 to 128 of A-Z a-z 0-9 . _ -");
+            return Err(EngineError::Input(vec![InputError { pointer: String::new(), message }]));
+        }
+        self.inner.library.keep(&workflow);
+        let input = Payload::of(input);
+        if let Some(id) = &id
+            && let Some(run) = self.inner.journal.run_by_id(id)?
+        {
+            return self.attach(run, id.clone(), &workflow, &input).await;
+        }
+        self.check_input(&workflow, &input)?;
+        let missing = secrets::missing(&workflow.plan);
+        if !missing.is_empty() {
+            return Err(EngineError::Secrets(missing));
+        }
+        if let Some((_, message)) = self.inner.obstacle(&workflow.plan) {
+            return Err(EngineError::Definition(message));
+        }
+
+        let now = self.inner.clock.now();
+        let run = RunKey(new_key(now));
+        let name = id.clone().unwrap_or_else(|| run.to_string());
+        let started = RunStarted {
+            id: name.clone(),
+            workflow: workflow.plan.name.clone(),
+            definition: workflow.fingerprint,
+            input: input.clone(),
+            salt: key::salt(self.inner.journal.store_id(), run),
+            deadline: workflow.plan.deadline.map(|deadline| now.after(deadline)),
+        };
+        let row = StartRow {
+            id: name.clone(),
+            live: LiveRow { id: name.clone(), workflow: workflow.plan.name.clone(), started_at: now },
+            definition: (workflow.fingerprint, Arc::clone(&workflow.pinned)),
+        };
+        let plan = Arc::clone(&workflow.plan);
+        let (machine, entry) = Machine::accept(run, plan, self.inner.options.limits.clone(), started, now);
+        let (driver, running) = Driver::new(Arc::clone(&self.inner), machine);
+        self.inner.runs.lock().insert(run, running.clone());
+        let (reply, begun) = oneshot::channel();
+        let _ = running.mailbox.send(Message::Operate(Input::Begin, reply));
+        tokio::spawn(driver.starting(entry, row).run());
+        match begun.await {
+            Ok(result) => result.map(|()| Submitted { run, id: name, known: Known::New }),
+            // The driver ended without an answer: the store failed, or somebody was faster with the same id.
+            Err(_) => {
+                if let Some(error) = self.inner.halted.borrow().clone() {
+                    return Err(error.into());
+                }
+                match self.inner.journal.run_by_id(&name)? {
+                    Some(other) if other != run => self.attach(other, name, &workflow, &input).await,
+                    _ => Err(EngineError::Bug(format!("run {name} was taken in but did not begin"))),
+                }
+            }
+        }
+    }
+
+    /// Goes on with a run that has the id already, if it is the same order.
+    async fn attach(
+        &self,
+        run: RunKey,
+        id: String,
+        workflow: &Workflow,
+        input: &Payload,
+    ) -> Result<Submitted, EngineError> {
+        let (_, state) = self.inner.library.state(run)?;
+        let differs = if state.started.workflow != workflow.plan.name {
+            Some(format!("it is a run of workflow `{}`", state.started.workflow))
+        } else if state.started.input != *input {
+            Some("it was started with another input".to_owned())
+        } else if state.started.definition != workflow.fingerprint {
+            Some("it was started with another version of the workflow or another configuration".to_owned())
+        } else {
+            None
+        };
+        if let Some(differs) = differs {
+            let message = format!("the id `{id}` is taken: {differs}; see `flowrun show {id}`, or choose another id");
+            return Err(EngineError::Conflict { message });
+        }
+        if state.is_final() {
+            return Ok(Submitted { run, id, known: Known::Final });
+        }
+        self.resume(run).await?;
+        Ok(Submitted { run, id, known: Known::Attached })
+    }
+
+    fn check_input(&self, workflow: &Workflow, input: &Payload) -> Result<(), EngineError> {
+        let Some(schema) = &workflow.plan.input_schema else { return Ok(()) };
+        let validator = jsonschema::validator_for(schema)
+            .map_err(|e| EngineError::Definition(format!("the workflow's input schema is not valid: {e}")))?;
+        let error = |e: jsonschema::ValidationError<'_>| InputError {
+            pointer: e.instance_path().to_string(),
+            message: e.to_string(),
+        };
+        let errors: Vec<InputError> =
+            validator.iter_errors(input.value()).take(INPUT_ERRORS_SHOWN).map(error).collect();
+        if errors.is_empty() { Ok(()) } else { Err(EngineError::Input(errors)) }
+    }
+}
+
+/// Makes a key that rises with the time, which is the clock's and not the machine's.
+fn new_key(now: crate::time::Timestamp) -> Uuid {
+    let millis = u64::try_from(now.0).unwrap_or(0);
+    let seconds = millis / 1_000;
+    let nanos = u32::try_from(millis % 1_000).unwrap_or(0) * 1_000_000;
+    Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, seconds, nanos))
+}

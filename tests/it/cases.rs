@@ -1,0 +1,83 @@
+//! A case is a file: each `tests/cases/*/NAME.yaml` has its findings beside it in `NAME.txt`.
+//!
+//! `FLOWRUN_BLESS=1 cargo test --test it` writes the snapshots anew; read the difference before you commit it.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use flowrun::diag::{Finding, SourceFile, Style, json, text};
+use flowrun::dsl;
+use flowrun::limits::Limits;
+
+/// What a directory of cases is held against: the bytes of a file to the file and its findings.
+type Look = fn(&Path) -> (SourceFile, Vec<Finding>);
+
+fn dsl_findings(path: &Path) -> (SourceFile, Vec<Finding>) {
+    let bytes = std::fs::read(path).expect("the case can be read");
+    let name = path.file_name().expect("a case has a name").to_string_lossy().into_owned();
+    match flowrun::definition::source(&name, bytes) {
+        Ok(file) => {
+            let (_, findings) = dsl::parse(&file, &Limits::default());
+            (file, findings)
+        }
+        Err((file, finding)) => (file, vec![*finding]),
+    }
+}
+
+fn snapshot(file: &SourceFile, findings: &[Finding]) -> String {
+    if findings.is_empty() {
+        return "valid\n".to_owned();
+    }
+    let mut out = String::new();
+    for finding in findings {
+        let place = json(finding, file);
+        let _ = writeln!(
+            out,
+            "{} at {}:{}, {} characters",
+            finding.severity.as_str(),
+            place["line"],
+            place["column"],
+            place["length"]
+        );
+        let shown = text(finding, file, Style::default());
+        // Editors take blanks off line ends, and a snapshot should survive that.
+        for line in shown.lines() {
+            let _ = writeln!(out, "{}", line.trim_end());
+        }
+        out.push('\n');
+    }
+    out
+}
+
+fn compare(directory: &str, look: Look) {
+    let bless = std::env::var_os("FLOWRUN_BLESS").is_some();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases").join(directory);
+    let mut files: Vec<PathBuf> = std::fs::read_dir(&root)
+        .expect("the cases are there")
+        .map(|entry| entry.expect("the directory can be read").path())
+        .filter(|path| path.extension().is_some_and(|e| e == "yaml"))
+        .collect();
+    files.sort();
+    assert!(!files.is_empty(), "no case in {}", root.display());
+    let mut wrong = String::new();
+    for path in files {
+        let (file, findings) = look(&path);
+        assert!(findings.is_sorted_by_key(|f| f.span.start), "{}: findings are not in file order", path.display());
+        let found = snapshot(&file, &findings);
+        let beside = path.with_extension("txt");
+        if bless {
+            std::fs::write(&beside, &found).expect("the snapshot can be written");
+            continue;
+        }
+        let expected = std::fs::read_to_string(&beside).unwrap_or_default();
+        if expected != found {
+            let _ = writeln!(wrong, "--- {}\nexpected:\n{expected}\nfound:\n{found}", path.display());
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}\nIf this is as it should be: FLOWRUN_BLESS=1 cargo test --test it");
+}
+
+#[test]
+fn dsl() {
+    compare("dsl", dsl_findings);
+}
