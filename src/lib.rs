@@ -11,6 +11,7 @@ pub mod handlers;
 pub mod limits;
 pub mod machine;
 pub mod names;
+pub mod orders;
 pub mod payload;
 pub mod plan;
 pub mod store;

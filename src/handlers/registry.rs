@@ -320,10 +320,10 @@ impl Registry {
                 ));
             }
         }
-        if let Some((state, _)) = &self.ledger {
-            if !self.states.iter().any(|(s, _)| s == state) {
-                problems.push(format!("the ledger is a state of type `{}`, which is not there", state.name));
-            }
+        if let Some((state, _)) = &self.ledger
+            && !self.states.iter().any(|(s, _)| s == state)
+        {
+            problems.push(format!("the ledger is a state of type `{}`, which is not there", state.name));
         }
         problems
     }

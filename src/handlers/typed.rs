@@ -100,8 +100,10 @@ pub struct Erased {
     pub(super) input: Value,
     pub(super) output: Value,
     pub(super) confirms: bool,
-    pub(super) call: Box<dyn Fn(&States, StepCtx, &Value) -> Replying + Send + Sync>,
+    pub(super) call: Box<AnyCall>,
 }
+
+type AnyCall = dyn Fn(&States, StepCtx, &Value) -> Replying + Send + Sync;
 
 /// A type of state that a handler asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
