@@ -24,7 +24,8 @@ pub(crate) fn help<'a>(wrong: &str, what: &str, valid: impl IntoIterator<Item = 
     let all: Vec<String> = valid.into_iter().map(|name| format!("`{name}`")).collect();
     match all.len() {
         0 => format!("There are no {what}."),
-        1..=12 => format!("The {what} are {}.", list(&all)),
+        1 => format!("Of the {what} there is only {}.", all[0]),
+        2..=12 => format!("The {what} are {}.", list(&all)),
         n => format!("The {what} are {} and {} more.", all[..10].join(", "), n - 10),
     }
 }

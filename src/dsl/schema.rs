@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::document::Document;
 use super::duration;
-use super::tree::{Part, Tree, join};
+use super::tree::{FINDINGS_MAX, Part, Tree, join};
 use crate::diag::{Finding, FindingCode, Span, nearest};
 
 /// Returns the JSON Schema of workflow files.
@@ -64,7 +64,7 @@ fn strip_null(schema: &mut Value) {
     match schema {
         Value::Object(map) => {
             if map.get("default") == Some(&Value::Null) {
-                map.remove("default");
+                map.shift_remove("default");
             }
             if let Some(Value::Array(types)) = map.get_mut("type") {
                 types.retain(|t| t != "null");
@@ -102,6 +102,9 @@ pub(super) fn violations(tree: &Tree) -> Vec<Violation> {
     for error in VALIDATOR.iter_errors(tree.value()) {
         let violation = Explainer { tree, error: &error };
         violation.explain(&mut all);
+        if all.len() >= FINDINGS_MAX {
+            break;
+        }
     }
     all
 }
@@ -122,7 +125,7 @@ impl Explainer<'_> {
             Kind::OneOfNotValid { .. } | Kind::OneOfMultipleValid { .. } if !self.is_enumeration(&owner) => {}
             Kind::Required { .. } if keyword == "dependentRequired" => {}
             Kind::AdditionalProperties { unexpected } => {
-                for key in unexpected {
+                for key in unexpected.iter().take(FINDINGS_MAX) {
                     let at = join(&pointer, key);
                     push(self.unknown_key(&pointer, key, &owner), at);
                 }

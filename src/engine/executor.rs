@@ -87,21 +87,20 @@ async fn call(inner: Arc<Inner>, job: Arc<Job>) -> AttemptEnd {
         return failed(StepError::permanent("handler_missing", message));
     };
     let id = job.call.id(&job.plan);
-    let member = job.call.member_in(&job.plan).map_or(PRIMARY, |m| m.name.as_str());
+    let member = job.call.member_in(&job.plan).map_or_else(|| PRIMARY.into(), |m| m.name.clone());
     let fault = inner.options.faults.as_ref().and_then(|faults| {
         faults.find(&CallFacts {
-            step: id.place.step.as_str(),
-            handler: planned.handler.as_str(),
-            member,
+            step: &id.place.step,
+            handler: &planned.handler,
+            member: &member,
             item: id.place.item,
             kind: job.call.kind,
             attempt: job.attempt,
         })
     });
     match fault {
-        Some(Action::Error { error, kind, message }) => {
-            let message = message.clone().unwrap_or_else(|| "injected by a fault".to_owned());
-            return AttemptEnd::Returned(Err(Failure::new(error, *kind, message)));
+        Some(Action::Error { code, kind, message }) => {
+            return AttemptEnd::Returned(Err(Failure::new(code.as_str(), *kind, message.as_str())));
         }
         Some(Action::Hang) => std::future::pending().await,
         Some(Action::KillBefore) => die(&inner).await,

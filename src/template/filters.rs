@@ -203,6 +203,13 @@ pub(super) fn is_filter(name: &str) -> bool {
     FILTERS.iter().any(|filter| filter.name == name) || matches!(name, "default" | "d")
 }
 
+/// Returns the first name of every filter and test, `default` and `defined` included.
+#[cfg(test)]
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    let filters = FILTERS.iter().map(|filter| filter.name);
+    filters.chain(TESTS.iter().map(|test| test.names[0])).chain(["default", "defined", "undefined"])
+}
+
 /// Says what to write instead of a method that other languages have.
 pub(super) fn method_help(name: &str) -> Option<&'static str> {
     Some(match name {

@@ -2,5 +2,8 @@
 mod cases;
 mod lab;
 mod rules;
+mod contracts;
+mod mutations;
+mod plan;
 mod schema;
 mod yaml;
