@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "the parts are being put together")]
 
 pub mod check;
+pub mod cli;
 pub mod definition;
 pub mod diag;
 pub mod dsl;
@@ -17,3 +18,6 @@ pub mod plan;
 pub mod store;
 pub mod template;
 pub mod time;
+
+pub use cli::cli;
+pub use handlers::{Confirmation, Duration, Registry, Secret, State, StepCtx, StepError, World};

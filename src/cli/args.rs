@@ -104,7 +104,10 @@ pub(super) enum Verb {
     )]
     List(List),
     /// Show a run: its status, its steps, what it waits for or owes.
-    #[command(alias = "status", after_help = "Examples:\n  flowrun show @last\n  flowrun show order-17 -o json | jq .steps")]
+    #[command(
+        alias = "status",
+        after_help = "Examples:\n  flowrun show @last\n  flowrun show order-17 -o json | jq .steps"
+    )]
     Show(OneRun),
     /// Show everything that was recorded of a run.
     #[command(after_help = "Examples:\n  flowrun history @last\n  flowrun history order-17 -o jsonl | jq -r .type")]
@@ -135,9 +138,6 @@ pub(super) enum Verb {
     /// Print the JSON Schema of a kind of file, for editors.
     #[command(after_help = "Examples:\n  flowrun schema > schemas/workflow.schema.json\n  flowrun schema faults")]
     Schema(Schema),
-    /// Run scenario files (*.test.yaml) in virtual time.
-    #[command(after_help = "Examples:\n  flowrun test\n  flowrun test workflows/tests/order.test.yaml")]
-    Test(Test),
     /// Show what really happened outside, by the services' own book.
     #[command(after_help = "Examples:\n  flowrun ledger\n  flowrun ledger ORD-17 -o json | jq '.entries[].effect'")]
     Ledger(Ledger),
@@ -145,8 +145,10 @@ pub(super) enum Verb {
     #[command(after_help = "Examples:\n  flowrun db check\n  flowrun db check --store backup.redb")]
     Db(Db),
     /// Print a completion script for a shell.
-    #[command(after_help = "Examples:\n  flowrun completions bash > ~/.local/share/bash-completion/completions/flowrun\n  \
-                            flowrun completions zsh > ~/.zfunc/_flowrun")]
+    #[command(
+        after_help = "Examples:\n  flowrun completions bash > ~/.local/share/bash-completion/completions/flowrun\n  \
+                            flowrun completions zsh > ~/.zfunc/_flowrun"
+    )]
     Completions(Completions),
 }
 
@@ -362,14 +364,6 @@ pub(super) enum SchemaKind {
     Test,
     /// Files of `--faults`.
     Faults,
-}
-
-/// `test`.
-#[derive(Debug, Args)]
-pub(super) struct Test {
-    /// Scenario files, or folders of them [default: every *.test.yaml under workflows/]
-    #[arg(value_name = "PATH")]
-    pub(super) paths: Vec<PathBuf>,
 }
 
 /// `ledger`.

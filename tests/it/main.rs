@@ -1,9 +1,9 @@
 //! One binary for all tests that look at flowrun from outside.
 mod cases;
-mod lab;
-mod rules;
 mod contracts;
+mod lab;
 mod mutations;
 mod plan;
+mod rules;
 mod schema;
 mod yaml;

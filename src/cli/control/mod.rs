@@ -10,6 +10,6 @@ mod request;
 mod server;
 mod session;
 
-pub(super) use desk::Desk;
-pub(super) use request::{Answer, Asked, Happened, Notice, Request, Rested, Stay, Task};
+pub(super) use desk::folder_of;
+pub(super) use request::{Answer, Happened, Notice, Request, Rested, Stay, Task};
 pub(super) use session::{Need, Session};

@@ -21,12 +21,7 @@ pub(super) const VERSION: u32 = 1;
 #[serde(rename_all = "snake_case")]
 pub(in crate::cli) enum Request {
     /// Runs, newest first.
-    List {
-        statuses: Vec<String>,
-        workflow: Option<String>,
-        needs_attention: bool,
-        limit: usize,
-    },
+    List { statuses: Vec<String>, workflow: Option<String>, needs_attention: bool, limit: usize },
     /// One run.
     Show { run: String },
     /// Everything that was recorded of a run.

@@ -79,8 +79,11 @@ struct Interrupt {
 impl Session {
     /// Opens the store, or finds who holds it; nothing if there is no store.
     pub(in crate::cli) async fn open(app: &App, need: Need) -> Result<Option<Self>, Problem> {
-        let interrupt =
-            Arc::new(Interrupt { code: AtomicU8::new(0), local: parking_lot::Mutex::default(), wanted: watch::channel(false).0 });
+        let interrupt = Arc::new(Interrupt {
+            code: AtomicU8::new(0),
+            local: parking_lot::Mutex::default(),
+            wanted: watch::channel(false).0,
+        });
         if let Need::Run { grace, .. } = &need {
             listen(&interrupt, &app.screen, *grace)?;
         }
@@ -120,6 +123,13 @@ impl Session {
             Operator::Local(_) => None,
             Operator::Remote(client) => Some(client.pid),
         }
+    }
+
+    /// Waits until somebody wants this process to end.
+    pub(in crate::cli) async fn interruption(&self) {
+        let mut wanted = self.interrupt.wanted.subscribe();
+        // The sender lives as long as the session.
+        let _ = wanted.wait_for(|wanted| *wanted).await;
     }
 
     /// Asks for something that is read or done once.
@@ -180,9 +190,10 @@ impl Session {
                     was_final.get_or_insert(false);
                     Task::Resume { run }
                 }
-                (None, again @ (Task::Resume { .. } | Task::Submit { id: Some(_), .. } | Task::Signal { id: Some(_), .. })) => {
-                    again
-                }
+                (
+                    None,
+                    again @ (Task::Resume { .. } | Task::Submit { id: Some(_), .. } | Task::Signal { id: Some(_), .. }),
+                ) => again,
                 (None, _) => return Err(lost()),
             };
             self.reopen(number).await?;
@@ -209,8 +220,10 @@ impl Session {
     fn detached(&self, operator: &Operator) -> Problem {
         let code = self.interrupted().unwrap_or(ExitCode::Interrupted);
         match operator {
-            Operator::Remote(client) => Problem::new(code, format!("interrupted; process {} goes on with it", client.pid))
-                .help("`flowrun list` shows how it stands, `flowrun resume RUN` stays with it again."),
+            Operator::Remote(client) => {
+                Problem::new(code, format!("interrupted; process {} goes on with it", client.pid))
+                    .help("`flowrun list` shows how it stands, `flowrun resume RUN` stays with it again.")
+            }
             Operator::Local(_) => Problem::new(code, "interrupted"),
         }
     }
@@ -237,15 +250,15 @@ impl Session {
     }
 
     /// Lets the store go. Runs of other processes are put down, and these go on with them.
-    pub(in crate::cli) async fn close(self) -> Result<(), Problem> {
-        let operator = self.operator.into_inner().1;
+    pub(in crate::cli) async fn close(&self) -> Result<(), Problem> {
+        let operator = self.operator.lock().await.1.clone();
         let Operator::Local(desk) = operator else { return Ok(()) };
         if desk.runs() {
             let grace = if self.interrupt.code.load(Ordering::Acquire) == 0 { LEAVE } else { Duration::ZERO };
             desk.stop(grace).await;
         }
         // The socket goes first, so that whoever has the lock next finds no other holder.
-        drop(self.server.into_inner());
+        drop(self.server.lock().take());
         *self.interrupt.local.lock() = None;
         desk.close()
     }
@@ -297,9 +310,10 @@ fn local(app: &App, need: &Need, journal: RedbStore) -> Result<(Operator, Option
         let desk = Desk::reading(journal, app.contracts.clone(), &app.limits);
         return Ok((Operator::Local(Arc::new(desk)), None));
     };
-    let handlers = app.registry.build(&world_of(&app.global.store)).map_err(|problems| {
-        Problem::new(ExitCode::Store, "the handlers cannot be made ready").details(problems)
-    })?;
+    let handlers = app
+        .registry
+        .build(&world_of(&app.global.store))
+        .map_err(|problems| Problem::new(ExitCode::Store, "the handlers cannot be made ready").details(problems))?;
     let desk = Arc::new(Desk::running(journal, handlers, &app.limits, faults.clone())?);
     let server = match Server::start(&app.global.store, Arc::clone(&desk)) {
         Ok(server) => Some(server),

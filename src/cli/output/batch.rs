@@ -93,10 +93,18 @@ impl Batch {
         }
         let total: u64 = self.counts.values().sum::<u64>() + self.refused;
         let words = self.words();
-        self.screen.say(&format!("{total} run{}: {}", if total == 1 { "" } else { "s" }, if words.is_empty() { "nothing to do" } else { &words }));
+        self.screen.say(&format!(
+            "{total} run{}: {}",
+            if total == 1 { "" } else { "s" },
+            if words.is_empty() { "nothing to do" } else { &words }
+        ));
         if self.incomplete > 0 || self.counts.contains_key("parked") {
             let next = self.screen.command("list --needs-attention");
-            self.screen.say(&format!("{}     {}", self.screen.err.text(Tone::Quiet, "next"), self.screen.err.text(Tone::Strong, &next)));
+            self.screen.say(&format!(
+                "{}     {}",
+                self.screen.err.text(Tone::Quiet, "next"),
+                self.screen.err.text(Tone::Strong, &next)
+            ));
         }
     }
 }

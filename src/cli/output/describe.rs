@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::paint::Tone;
-use crate::machine::event::{Answer, CallKind, Cause, Compensation, Conclusion, Entry, Event, Failure, Outcome, SkipReason};
+use crate::machine::event::{
+    Answer, CallKind, Cause, Compensation, Conclusion, Entry, Event, Failure, Outcome, SkipReason,
+};
 use crate::names::PRIMARY;
 use crate::time::Timestamp;
 

@@ -84,12 +84,7 @@ pub(in crate::cli) fn history(entries: &[(u64, Entry)], screen: &Screen) -> Stri
             }
             None => {
                 let kind = crate::machine::history::type_of(&entry.event).replace('_', " ");
-                table.row(vec![
-                    Cell::new(Tone::Quiet, seq),
-                    at.into(),
-                    "".into(),
-                    Cell::new(Tone::Quiet, kind),
-                ]);
+                table.row(vec![Cell::new(Tone::Quiet, seq), at.into(), "".into(), Cell::new(Tone::Quiet, kind)]);
             }
         }
     }

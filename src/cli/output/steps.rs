@@ -107,9 +107,13 @@ struct Row {
 
 impl Rows {
     fn new(screen: Screen, several: bool) -> Self {
-        let style = ProgressStyle::with_template(if screen.err.is_on() { "{spinner:.cyan} {wide_msg}" } else { "{spinner} {wide_msg}" })
-            .unwrap_or_else(|_| ProgressStyle::default_spinner())
-            .tick_chars("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏ ");
+        let style = ProgressStyle::with_template(if screen.err.is_on() {
+            "{spinner:.cyan} {wide_msg}"
+        } else {
+            "{spinner} {wide_msg}"
+        })
+        .unwrap_or_else(|_| ProgressStyle::default_spinner())
+        .tick_chars("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏ ");
         Self {
             screen,
             several,
@@ -145,7 +149,10 @@ impl Rows {
         if let crate::machine::event::Event::ItemsListed { items, .. } = &event.entry.event {
             self.items.insert(key.clone(), (0, items.value().as_array().map_or(0, Vec::len)));
         }
-        if is_item && told.motion == Motion::Log && let Some((ended, _)) = self.items.get_mut(&key) {
+        if is_item
+            && told.motion == Motion::Log
+            && let Some((ended, _)) = self.items.get_mut(&key)
+        {
             *ended += 1;
         }
         match told.motion {

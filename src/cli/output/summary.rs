@@ -142,7 +142,8 @@ fn next_commands(report: &RunReport, screen: &Screen) -> Vec<String> {
         }
         ("failed" | "cancelled", _) => next.push(screen.command(&format!("history {run}"))),
         ("parked", _) => {
-            let again = matches!(report.parked.as_ref().map(|p| p.code.as_str()), Some("handler_missing" | "secret_missing"));
+            let again =
+                matches!(report.parked.as_ref().map(|p| p.code.as_str()), Some("handler_missing" | "secret_missing"));
             let verb = if again { "resume" } else { "retry" };
             next.push(screen.command(&format!("{verb} {run}")));
             next.push(screen.command(&format!("cancel {run}")));
