@@ -9,6 +9,7 @@ use super::exit_code::ExitCode;
 use super::output::paint::Tone;
 use super::output::table::{Cell, Table};
 use super::problem::Problem;
+use crate::definition::Definition;
 
 /// Says that nothing was ever run here.
 pub(super) fn no_store(app: &App) {
@@ -64,10 +65,15 @@ pub(super) fn db(app: &App, args: &Db) -> Result<ExitCode, Problem> {
     }
 }
 
+/// Computes the fingerprint of a definition as it is stored.
+fn fingerprint(bytes: &[u8]) -> Option<[u8; 32]> {
+    serde_json::from_slice::<Definition>(bytes).ok().map(|definition| definition.fingerprint())
+}
+
 fn check(app: &App) -> Result<ExitCode, Problem> {
     let screen = &app.screen;
     let path = &app.global.store;
-    let report = match crate::store::check::check(path) {
+    let report = match crate::store::check::check(path, fingerprint) {
         Err(crate::store::journal::StoreError::Absent { .. }) => {
             no_store(app);
             return Ok(ExitCode::Done);

@@ -25,8 +25,15 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// Looks for the holder of the store; nothing if it does not answer.
-    pub(super) async fn find(store: &Path) -> Option<Self> {
+    /// Looks for the holder of the store; nothing if it does not answer within `patience`.
+    pub(super) async fn find(store: &Path, patience: Duration) -> Option<Self> {
+        tokio::select! {
+            found = Self::look(store) => found,
+            () = SystemClock.sleep_until(SystemClock.now().after(patience)) => None,
+        }
+    }
+
+    async fn look(store: &Path) -> Option<Self> {
         let mut places = Vec::new();
         places.extend(place::read_holder(store).map(|holder| holder.socket));
         places.extend(place::socket_for(store).ok());

@@ -280,7 +280,8 @@ async fn open(app: &App, need: &Need) -> Result<Option<(Operator, Option<Server>
             Err(StoreError::Busy { .. }) => {}
             Err(error) => return Err(error.into()),
         }
-        if let Some(client) = Client::find(store).await {
+        let left = REACH.saturating_sub(SystemClock.now().since(begun));
+        if let Some(client) = Client::find(store, left).await {
             if matches!(need, Need::Run { faults: Some(_), .. }) {
                 return Err(Problem::conflict(format!(
                     "{} is held by process {}, and faults can only be injected by the process that holds the store",

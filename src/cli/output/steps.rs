@@ -41,7 +41,7 @@ impl StepView {
             let mut rows = Rows::new(screen.clone(), several);
             (sender, std::thread::spawn(move || rows.run(&receiver)))
         });
-        Self { screen: screen.clone(), several, live, width: 8 }
+        Self { screen: screen.clone(), several, live, width: 12 }
     }
 
     /// Shows an event.
@@ -124,7 +124,7 @@ impl Rows {
             items: HashMap::new(),
             ended: HashSet::new(),
             more: None,
-            width: 8,
+            width: 12,
         }
     }
 

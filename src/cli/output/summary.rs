@@ -75,7 +75,11 @@ pub(in crate::cli) fn summary(report: &RunReport, paint: Paint, screen: &Screen)
         let step = error.step.as_ref().map(|step| {
             let place = error.item.map_or_else(|| step.clone(), |item| format!("{step}[{item}]"));
             let attempts = report.steps.get(step).map_or(0, |s| s.attempts);
-            if attempts > 0 { format!("{place}, attempt {attempts}: ") } else { format!("{place}: ") }
+            match attempts {
+                0 => format!("{place}: "),
+                1 => format!("{place}, at its only attempt: "),
+                n => format!("{place}, after {n} attempts: "),
+            }
         });
         let text = format!("{}{}", step.unwrap_or_default(), error.code);
         lines.line("because", Tone::Bad, &text);
