@@ -197,14 +197,15 @@ impl Driver {
             turn.commands.clear();
         }
         self.record(&mut turn).await?;
+        for command in turn.commands {
+            self.act(command);
+        }
+        // Before the replies: whoever asked may wait for the run to rest at once, and must not see it rest as before.
+        self.show_position();
         for (reply, result) in turn.replies {
             // Whoever asked may have gone.
             let _ = reply.send(result);
         }
-        for command in turn.commands {
-            self.act(command);
-        }
-        self.show_position();
         Ok(put_down)
     }
 

@@ -9,7 +9,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 
 use super::driver::{AttemptEnd, Message};
-use super::{Inner, LATE_GRACE, secrets};
+use super::{Inner, LATE_GRACE, Moment, secrets};
 use crate::faults::{Action, CallFacts};
 use crate::handlers::context::StepCtx;
 use crate::handlers::contract::ErrorKind;
@@ -17,7 +17,7 @@ use crate::handlers::outcome::{Confirmation, Reply, StepError};
 use crate::handlers::registry::Handler;
 use crate::machine::event::{Answer, CallKind, Failure};
 use crate::machine::state::CallIx;
-use crate::names::PRIMARY;
+use crate::names::{MemberName, PRIMARY};
 use crate::payload::Payload;
 use crate::plan::Plan;
 use crate::time::Timestamp;
@@ -87,20 +87,23 @@ async fn call(inner: Arc<Inner>, job: Arc<Job>) -> AttemptEnd {
         return failed(StepError::permanent("handler_missing", message));
     };
     let id = job.call.id(&job.plan);
-    let member = job.call.member_in(&job.plan).map_or_else(|| PRIMARY.into(), |m| m.name.clone());
-    let fault = inner.options.faults.as_ref().and_then(|faults| {
-        faults.find(&CallFacts {
-            step: &id.place.step,
-            handler: &planned.handler,
-            member: &member,
-            item: id.place.item,
-            kind: job.call.kind,
-            attempt: job.attempt,
-        })
-    });
+    let primary = MemberName::from(PRIMARY);
+    let facts = CallFacts {
+        step: &id.place.step,
+        handler: &planned.handler,
+        member: job.call.member_in(&job.plan).map_or(&primary, |m| &m.name),
+        item: id.place.item,
+        kind: job.call.kind,
+        attempt: job.attempt,
+    };
+    let dies = |moment| inner.options.watch.as_ref().is_some_and(|watch| watch(&facts, moment));
+    if dies(Moment::Before) {
+        die(&inner).await
+    }
+    let fault = inner.options.faults.as_ref().and_then(|faults| faults.find(&facts));
     match fault {
         Some(Action::Error { code, kind, message }) => {
-            return AttemptEnd::Returned(Err(Failure::new(code.as_str(), *kind, message.as_str())));
+            return AttemptEnd::Returned(Err(Failure::new(code.as_str(), *kind, message.clone())));
         }
         Some(Action::Hang) => std::future::pending().await,
         Some(Action::KillBefore) => die(&inner).await,
@@ -120,6 +123,9 @@ async fn call(inner: Arc<Inner>, job: Arc<Job>) -> AttemptEnd {
         clock: Arc::clone(&inner.clock),
     };
     let end = reply_of(&inner, &job, handler, ctx).await;
+    if dies(Moment::After) {
+        die(&inner).await
+    }
     match fault {
         Some(Action::ActThenHang) => std::future::pending().await,
         Some(Action::KillAfter) => die(&inner).await,

@@ -26,7 +26,7 @@ use self::driver::{Driver, Message, Position};
 use self::library::Library;
 use self::report::RunReport;
 use self::services::Services;
-use crate::faults::Faults;
+use crate::faults::{CallFacts, Faults};
 use crate::handlers::registry::Handlers;
 use crate::limits::Limits;
 use crate::machine::event::Entry;
@@ -66,6 +66,19 @@ pub type Observer = Arc<dyn Fn(&Recorded<'_>) + Send + Sync>;
 /// Ends the process at once, without any cleaning up; for injected faults.
 pub type Killer = Arc<dyn Fn() + Send + Sync>;
 
+/// A moment in an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// The attempt is durable, and its handler is about to be called, or a fault to stand in for it.
+    Before,
+    /// The handler has acted, and nothing of it is recorded yet.
+    After,
+}
+
+/// Is told of every attempt, and says whether the process dies there; for tests that count attempts, or end the world
+/// inside each of them.
+pub type Watch = Arc<dyn Fn(&CallFacts<'_>, Moment) -> bool + Send + Sync>;
+
 /// What an engine can be told.
 #[derive(Clone, Default)]
 pub struct EngineOptions {
@@ -77,6 +90,10 @@ pub struct EngineOptions {
     pub observer: Option<Observer>,
     /// Ends the process for the faults `kill_before` and `kill_after`; by default by SIGKILL.
     pub killer: Option<Killer>,
+    /// Is told of every attempt.
+    pub watch: Option<Watch>,
+    /// Makes the keys of runs repeatable: they follow from the seed and the run's id instead of from chance.
+    pub seed: Option<u64>,
 }
 
 /// How long [`Engine::rest`] waits.

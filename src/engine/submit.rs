@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
@@ -83,7 +84,7 @@ impl Engine {
         }
 
         let now = self.inner.clock.now();
-        let run = RunKey(new_key(now));
+        let run = RunKey(new_key(now, self.inner.options.seed.zip(id.as_deref())));
         let name = id.clone().unwrap_or_else(|| run.to_string());
         let started = RunStarted {
             id: name.clone(),
@@ -163,9 +164,15 @@ impl Engine {
     }
 }
 
-/// Makes a key that rises with the time, which is the clock's and not the machine's.
-fn new_key(now: crate::time::Timestamp) -> Uuid {
+/// Makes a key that rises with the time, which is the clock's and not the machine's. What is chance in it follows from
+/// a seed and the run's id, if they are given.
+fn new_key(now: crate::time::Timestamp, seed: Option<(u64, &str)>) -> Uuid {
     let millis = u64::try_from(now.0).unwrap_or(0);
+    if let Some((seed, id)) = seed {
+        let digest = Sha256::new().chain_update(seed.to_le_bytes()).chain_update(id).finalize();
+        let chance = digest.first_chunk::<10>().expect("a digest has 32 bytes");
+        return uuid::Builder::from_unix_timestamp_millis(millis, chance).into_uuid();
+    }
     let seconds = millis / 1_000;
     let nanos = u32::try_from(millis % 1_000).unwrap_or(0) * 1_000_000;
     Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, seconds, nanos))

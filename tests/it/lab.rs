@@ -10,9 +10,8 @@ use flowrun::definition::{Definition, Loaded};
 use flowrun::engine::report::RunReport;
 use flowrun::engine::view::View;
 use flowrun::engine::{Engine, EngineOptions, Patience, Submission, Workflow};
-use flowrun::handlers::{Confirmation, Handlers, Registry, State, StepCtx, StepError, World};
+use flowrun::handlers::{Confirmation, Contracts, Handlers, Registry, State, StepCtx, StepError, World};
 use flowrun::limits::Limits;
-use flowrun::machine::history;
 use flowrun::names::RunKey;
 use flowrun::store::journal::Journal;
 use flowrun::store::memory::MemoryStore;
@@ -216,7 +215,7 @@ pub struct Lab {
     text: String,
     clock: LifeClock,
     script: Arc<Script>,
-    handlers: Handlers,
+    handlers: Mutex<Handlers>,
     store: Mutex<MemoryStore>,
     pub limits: Limits,
 }
@@ -230,10 +229,10 @@ impl Lab {
             .build(&World::in_memory(Arc::new(clock.clone())))
             .expect("the laboratory's handlers fit together");
         Self {
-            text: format!("flowrun: 1\nname: lab\n{}", unindented(body)),
+            text: text_of(body),
             clock,
             script,
-            handlers,
+            handlers: Mutex::new(handlers),
             store: Mutex::new(MemoryStore::with_id([7; 16])),
             limits: Limits::default(),
         }
@@ -245,11 +244,6 @@ impl Lab {
         self
     }
 
-    /// Changes what a handler does from now on.
-    pub fn rescript(&self, what: &str, acts: impl IntoIterator<Item = Act>) {
-        self.script.acts.lock().unwrap().insert(what.to_owned(), acts.into_iter().collect());
-    }
-
     /// Returns the calls that handlers got so far.
     pub fn calls(&self) -> Vec<Called> {
         self.script.calls.lock().unwrap().clone()
@@ -258,6 +252,10 @@ impl Lab {
     /// Returns which handler was called for which step, in order.
     pub fn called(&self) -> Vec<String> {
         self.calls().into_iter().map(|c| c.what).collect()
+    }
+
+    fn contracts(&self) -> Contracts {
+        self.handlers.lock().unwrap().contracts()
     }
 
     /// Makes the workflow of the laboratory.
@@ -272,13 +270,13 @@ impl Lab {
         let loaded = loaded.unwrap_or_else(|| panic!("{findings:#?}\n{}", self.text));
         let config = Value::Object(loaded.parsed.document.config.clone());
         let loaded = Loaded { definition: Definition { config, ..loaded.definition.clone() }, ..loaded };
-        let errors: Vec<_> = flowrun::check::check(&loaded, &self.handlers.contracts())
+        let errors: Vec<_> = flowrun::check::check(&loaded, &self.contracts())
             .into_iter()
             .filter(|f| f.severity == flowrun::diag::Severity::Error)
             .map(|f| f.message)
             .collect();
         assert!(errors.is_empty(), "{errors:#?}\n{}", self.text);
-        Arc::new(Workflow::compile(&loaded, &self.handlers.contracts()).expect("the settings fit"))
+        Arc::new(Workflow::compile(&loaded, &self.contracts()).expect("the settings fit"))
     }
 
     /// Lets the process live through `story`, then kills it.
@@ -293,7 +291,9 @@ impl Lab {
                 Arc::new(store.reopen())
             };
             let options = EngineOptions { limits: self.limits.clone(), ..EngineOptions::default() };
-            let engine = Engine::new(store, self.handlers.clone(), Arc::new(self.clock.clone()), options).unwrap();
+            let engine =
+                Engine::new(store, self.handlers.lock().unwrap().clone(), Arc::new(self.clock.clone()), options)
+                    .unwrap();
             let result = story(engine).await;
             self.clock.now();
             result
@@ -303,13 +303,38 @@ impl Lab {
         result
     }
 
-    /// Runs the workflow in one life until it rests.
+    /// Runs the workflow as `it` in one life until it rests.
     pub fn run(&self, input: Value) -> RunReport {
+        self.run_as("it", input)
+    }
+
+    /// Runs the workflow under an id in one life until it rests.
+    pub fn run_as(&self, id: &str, input: Value) -> RunReport {
         let workflow = self.workflow();
         self.life(|engine| async move {
-            let submitted = engine.submit(Submission { workflow, input, id: Some("it".into()) }).await.unwrap();
+            let submitted = engine.submit(Submission { workflow, input, id: Some(id.into()) }).await.unwrap();
             engine.rest(submitted.run, Patience::Timers).await.unwrap()
         })
+    }
+
+    /// Lets time pass while nobody lives.
+    pub fn pass(&self, time: Duration) {
+        let mut clock = self.clock.0.lock().unwrap();
+        clock.0 = clock.0.after(time);
+    }
+
+    /// Changes the workflow's file; runs in the store are not asked.
+    pub fn edited(self, body: &str) -> Self {
+        Self { text: text_of(body), ..self }
+    }
+
+    /// Does something while no handler but the built-in ones is registered.
+    pub fn without_handlers<T>(&self, story: impl FnOnce() -> T) -> T {
+        let none = Registry::new().build(&World::in_memory(Arc::new(self.clock.clone()))).unwrap();
+        let handlers = std::mem::replace(&mut *self.handlers.lock().unwrap(), none);
+        let result = story();
+        *self.handlers.lock().unwrap() = handlers;
+        result
     }
 
     /// Starts the workflow, and kills the process when `time` has gone by.
@@ -320,6 +345,26 @@ impl Lab {
             self.clock.sleep_until(self.clock.now().after(time)).await;
             submitted.run
         })
+    }
+
+    /// Starts the workflow, and stops the process in order when `time` has gone by.
+    pub fn run_and_stop_after(&self, input: Value, time: Duration) {
+        let workflow = self.workflow();
+        self.life(|engine| async move {
+            engine.submit(Submission { workflow, input, id: Some("it".into()) }).await.unwrap();
+            self.clock.sleep_until(self.clock.now().after(time)).await;
+            engine.stop(Duration::from_secs(1)).await;
+        });
+    }
+
+    /// Lets a new process take up what is unfinished, and kills it when `time` has gone by.
+    pub fn resume_and_kill_after(&self, time: Duration) {
+        self.life(|engine| async move {
+            // Taking up runs that were under way when processes died waits for them.
+            let all = engine.clone();
+            tokio::spawn(async move { all.resume_all().await });
+            self.clock.sleep_until(self.clock.now().after(time)).await;
+        });
     }
 
     /// Lets a new process take up what is unfinished, until it rests.
@@ -333,6 +378,11 @@ impl Lab {
 
     /// Returns the types of the run's events, with the step where there is one: `step_started charge`.
     pub fn history(&self) -> Vec<String> {
+        self.history_of("it")
+    }
+
+    /// Returns the types of the events of the run with this id.
+    pub fn history_of(&self, id: &str) -> Vec<String> {
         let describe = |event: Value| {
             let kind = event["type"].as_str().unwrap_or_default().to_owned();
             match (event["step"].as_str(), event["item"].as_u64()) {
@@ -341,16 +391,25 @@ impl Lab {
                 (None, _) => kind,
             }
         };
-        self.events().into_iter().map(describe).collect()
+        self.events_of(id).into_iter().map(describe).collect()
     }
 
     /// Returns the run's events as JSON.
     pub fn events(&self) -> Vec<Value> {
-        let store: Arc<dyn Journal> = Arc::new(self.store.lock().unwrap().reopen());
-        let view = View::new(store, self.handlers.contracts(), self.limits.clone());
-        let run = view.find("it").unwrap();
-        view.history(run).unwrap().into_iter().map(|(seq, entry)| history::to_json(seq, &entry)).collect()
+        self.events_of("it")
     }
+
+    /// Returns the events of the run with this id as JSON.
+    pub fn events_of(&self, id: &str) -> Vec<Value> {
+        let store: Arc<dyn Journal> = Arc::new(self.store.lock().unwrap().reopen());
+        let view = View::new(store, self.contracts(), self.limits.clone());
+        let run = view.find(id).unwrap();
+        view.history_json(run).unwrap()
+    }
+}
+
+fn text_of(body: &str) -> String {
+    format!("flowrun: 1\nname: lab\n{}", unindented(body))
 }
 
 /// Takes the common indentation from a text, so that workflows can stand indented in tests.

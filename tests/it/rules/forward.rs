@@ -1,12 +1,9 @@
-//! The rules of SPEC section 6, each with tests that carry its number.
-
-use std::time::Duration;
+//! Rules 1 to 8: states, members, attempts, errors, unknown outcomes, crashes, keys, skipping.
 
 use serde_json::json;
 
-use super::lab::{Act, Lab};
-
-const S: Duration = Duration::from_secs(1);
+use super::S;
+use crate::lab::{Act, Lab};
 
 #[test]
 fn rule_01_a_run_of_three_steps_completes() {
@@ -70,27 +67,6 @@ fn rule_02_breaker_retry_confirm_then_fallback() {
             "other.keyed charge"
         ]
     );
-}
-
-#[test]
-fn rule_09_what_was_done_is_undone_in_reverse_order_of_dependency() {
-    let lab = Lab::new(
-        "
-        steps:
-          a: { uses: act.keyed, compensate: { uses: undo } }
-          b: { needs: [a], uses: read }
-          c: { needs: [b], uses: act.keyed, compensate: { uses: undo } }
-          d: { needs: [a], uses: act.keyed, compensate: { uses: undo } }
-          e: { needs: [c, d], uses: act.once }
-        ",
-    )
-    .script("act.once e", [Act::Permanent("a.no")]);
-    let report = lab.run(json!({}));
-    assert_eq!((report.status.as_str(), report.exit_code()), ("failed", 4));
-    assert_eq!(report.undone.last().map(String::as_str), Some("a"), "{:?}", report.undone);
-    assert_eq!(report.undone.len(), 3);
-    let error = report.error.unwrap();
-    assert_eq!((error.code.as_str(), error.step.as_deref()), ("a.no", Some("e")));
 }
 
 #[test]
