@@ -1,7 +1,7 @@
 //! flowrun runs business processes that are written as data.
-#![allow(dead_code, reason = "the parts are being put together")]
 
 pub mod check;
+pub mod cli;
 pub mod definition;
 pub mod diag;
 pub mod dsl;
@@ -16,5 +16,9 @@ pub mod payload;
 pub mod plan;
 pub mod scenario;
 pub mod store;
+mod suggest;
 pub mod template;
 pub mod time;
+
+pub use cli::cli;
+pub use handlers::{Confirmation, Duration, Registry, Secret, State, StepCtx, StepError, World};

@@ -41,6 +41,8 @@ pub(crate) struct Context<'a> {
     pub document: &'a Document,
     pub tree: &'a Tree,
     pub contracts: &'a Contracts,
+    /// Whether parts of the file were left out because of errors in them.
+    pub partial: bool,
     pub input: Type<'a>,
     pub config: &'a Value,
     pub steps: Vec<StepAt<'a>>,
@@ -112,6 +114,7 @@ impl<'a> Context<'a> {
             document,
             tree,
             contracts,
+            partial: loaded.parsed.partial,
             input: loaded.input_schema.as_ref().map_or(Type::Any, Type::of),
             config: &loaded.definition.config,
             index: steps.iter().enumerate().map(|(i, s)| (s.name, i)).collect(),
@@ -124,6 +127,12 @@ impl<'a> Context<'a> {
     /// Returns what a handler declares.
     pub fn contract(&self, handler: &str) -> Option<&'a Contract> {
         self.contracts.get(handler).map(AsRef::as_ref)
+    }
+
+    /// Tells whether something stands in the file although the document lacks it, because of an error in it that was
+    /// reported already.
+    pub fn left_out(&self, pointer: &str) -> bool {
+        self.partial && self.tree.has(pointer)
     }
 
     /// Returns the place of a key.
@@ -213,9 +222,19 @@ fn output_type<'a>(
         }
     } else {
         // One handler that is not known may return anything.
-        let outputs: Option<Vec<_>> =
-            members.iter().map(|m| contracts.get(m.call.uses).map(|c| Type::of(&c.output))).collect();
+        let outputs: Option<Vec<_>> = members.iter().map(|m| member_output(contracts, m)).collect();
         outputs.map_or(Type::Any, Type::union)
     };
     if step.foreach.is_some() { Type::List(Box::new(one)) } else { one }
+}
+
+/// The built-in handler that returns its input.
+const PASS: &str = "core.pass";
+
+fn member_output<'a>(contracts: &'a Contracts, member: &MemberAt<'a>) -> Option<Type<'a>> {
+    let contract = contracts.get(member.call.uses)?;
+    match &member.call.with {
+        Some(with) if member.call.uses == PASS => Some(Type::written(with.value)),
+        _ => Some(Type::of(&contract.output)),
+    }
 }

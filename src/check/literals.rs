@@ -3,6 +3,8 @@
 //! A template may become anything, so only what is written out is judged: names of fields, fields that are missing,
 //! and values without a template in them.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value};
 
 use super::context::Context;
@@ -29,10 +31,11 @@ pub(crate) fn check(cx: &Context<'_>, findings: &mut Vec<Finding>) {
 fn check_call(cx: &Context<'_>, call: &CallAt<'_>, findings: &mut Vec<Finding>) {
     let Some(contract) = cx.contract(call.uses) else { return };
     let schema = Schema { schema: &contract.input, root: &contract.input };
-    let mut judge = Judge { handler: call.uses, work: WORK_MAX };
+    let mut judge = Judge { handler: call.uses, work: WORK_MAX, broken: HashSet::new() };
     let problems = match &call.with {
         Some(with) => {
-            let (template, _) = Template::parse(with.value);
+            let (template, errors) = Template::parse(with.value);
+            judge.broken = errors.into_iter().map(|(inner, _)| format!("{}{inner}", with.pointer)).collect();
             judge.value(template.shape(), schema, &with.pointer)
         }
         None => {
@@ -63,11 +66,15 @@ struct Problem {
     help: Option<String>,
     /// How much it speaks against this way to read the schema.
     weight: usize,
+    /// The only value that this way allows here.
+    constant: Option<String>,
 }
 
 struct Judge<'h> {
     handler: &'h str,
     work: usize,
+    /// The JSON pointers of templates that cannot be understood; they may have been meant to become anything.
+    broken: HashSet<String>,
 }
 
 impl Judge<'_> {
@@ -75,10 +82,11 @@ impl Judge<'_> {
     /// way that comes nearest.
     fn value(&mut self, shape: &Shape, schema: Schema<'_>, pointer: &str) -> Vec<Problem> {
         let Some(views) = schema.views() else { return Vec::new() };
-        if matches!(shape, Shape::Expression(_)) || views.is_empty() {
+        if matches!(shape, Shape::Expression(_)) || views.is_empty() || self.broken.contains(pointer) {
             return Vec::new();
         }
         let mut best: Option<(usize, Vec<Problem>)> = None;
+        let mut constants: Vec<(String, String)> = Vec::new();
         let mut all_of_wrong_kind = true;
         for view in &views {
             let Some(left) = self.work.checked_sub(1) else { return Vec::new() };
@@ -89,6 +97,7 @@ impl Judge<'_> {
             }
             let wrong_kind = problems.len() == 1 && problems[0].weight >= WRONG_KIND;
             all_of_wrong_kind &= wrong_kind;
+            constants.extend(problems.iter().find_map(|p| Some((p.pointer.clone(), p.constant.clone()?))));
             let weight = problems.iter().map(|p| p.weight).sum();
             if best.as_ref().is_none_or(|(w, _)| weight < *w) {
                 best = Some((weight, problems));
@@ -97,7 +106,15 @@ impl Judge<'_> {
         if all_of_wrong_kind && views.len() > 1 {
             return vec![wrong_kind(shape, pointer, &kinds(&views))];
         }
-        best.map_or_else(Vec::new, |(_, problems)| problems)
+        // Where a field tells the branches apart, all of its values are possible, not only that of the nearest branch.
+        let apart =
+            views.len() > 1 && constants.len() == views.len() && constants.iter().all(|c| c.0 == constants[0].0);
+        let mut problems = best.map_or_else(Vec::new, |(_, problems)| problems);
+        if apart && let Some(problem) = problems.iter_mut().find(|p| p.constant.is_some()) {
+            let all: Vec<String> = constants.into_iter().map(|(_, constant)| constant).collect();
+            problem.message = format!("expected one of {}", all.join(", "));
+        }
+        problems
     }
 
     fn view(&mut self, shape: &Shape, view: &View<'_>, root: &Value, pointer: &str) -> Vec<Problem> {
@@ -159,6 +176,7 @@ impl Judge<'_> {
                     message: format!("`{}` has no input field `{name}`", self.handler),
                     help: Some(suggest::help(name, "fields here", fields.iter().copied())),
                     weight: 2,
+                    constant: None,
                 }),
             }
         }
@@ -179,6 +197,7 @@ impl Judge<'_> {
                 message: format!("{what} {} of `{}` {are} missing", suggest::list(&quoted), self.handler),
                 help: None,
                 weight: missing.len(),
+                constant: None,
             });
         }
         problems
@@ -231,7 +250,15 @@ fn wrong_kind(shape: &Shape, pointer: &str, wanted: &str) -> Problem {
 }
 
 fn misfit(pointer: &str, message: String, help: Option<String>) -> Problem {
-    Problem { code: FindingCode::WrongLiteral, pointer: pointer.to_owned(), at_key: false, message, help, weight: 5 }
+    Problem {
+        code: FindingCode::WrongLiteral,
+        pointer: pointer.to_owned(),
+        at_key: false,
+        message,
+        help,
+        weight: 5,
+        constant: None,
+    }
 }
 
 /// Judges a value that has no parts.
@@ -240,7 +267,7 @@ fn scalar(value: &Value, view: &View<'_>, pointer: &str) -> Option<Problem> {
         if let Some(constant) = part.get("const").filter(|c| *c != value) {
             // Such a field usually says which branch of a union is meant, so it weighs more than the others.
             let problem = misfit(pointer, format!("expected {constant}, found {value}"), None);
-            return Some(Problem { weight: 50, ..problem });
+            return Some(Problem { weight: 50, constant: Some(constant.to_string()), ..problem });
         }
         if let Some(Value::Array(choices)) = part.get("enum")
             && !choices.contains(value)

@@ -9,6 +9,7 @@ mod context;
 mod cycles;
 mod literals;
 mod names;
+mod paths;
 mod policies;
 mod references;
 mod skips;

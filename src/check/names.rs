@@ -56,6 +56,7 @@ fn needs(cx: &Context<'_>, findings: &mut Vec<Finding>) {
         for (n, need) in step.step.needs.iter().enumerate() {
             let span = || cx.value(&format!("{}/needs/{n}", step.at));
             match cx.index.get(need.as_str()) {
+                None if cx.left_out(&join("/steps", need)) => {}
                 None => {
                     let finding = Finding::error(FindingCode::UnknownStep, span(), format!("unknown step `{need}`"));
                     findings.push(finding.help(suggest::help(need, "steps", cx.steps.iter().map(|s| s.name))));
@@ -95,14 +96,14 @@ fn services_and_retries(cx: &Context<'_>, findings: &mut Vec<Finding>) {
         uses.extend(retry.use_.as_deref().map(|to| (to, join(&join("/retries", name), "use"))));
     }
     for (name, pointer) in used {
-        if !cx.document.services.contains_key(name) {
+        if !cx.document.services.contains_key(name) && !cx.left_out(&join("/services", name)) {
             let finding =
                 Finding::error(FindingCode::UnknownService, cx.value(&pointer), format!("unknown service `{name}`"));
             findings.push(finding.help(suggest::help(name, "services", services())));
         }
     }
     for (name, pointer) in uses {
-        if !cx.document.retries.contains_key(name) {
+        if !cx.document.retries.contains_key(name) && !cx.left_out(&join("/retries", name)) {
             let finding =
                 Finding::error(FindingCode::UnknownRetry, cx.value(&pointer), format!("unknown retry policy `{name}`"));
             findings.push(finding.help(suggest::help(name, "retry policies", retries())));
@@ -182,7 +183,9 @@ fn facts(cx: &Context<'_>, findings: &mut Vec<Finding>) {
                     let message = format!("no handler of this workflow has the effect or undo `{name}`");
                     Finding::error(FindingCode::UnknownFact, span, message).help(help)
                 }
-                Fact::Step { step, .. } if !cx.index.contains_key(step.as_str()) => {
+                Fact::Step { step, .. }
+                    if !cx.index.contains_key(step.as_str()) && !cx.left_out(&join("/steps", step)) =>
+                {
                     let span = cx.tree.inside(&pointer, range.start..range.start + step.len());
                     Finding::error(FindingCode::UnknownStep, span, format!("unknown step `{step}`"))
                         .help(suggest::help(step, "steps", cx.steps.iter().map(|s| s.name)))

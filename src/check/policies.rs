@@ -14,8 +14,6 @@ use crate::plan::calls::{self, At, CallAt, MemberAt};
 /// Codes that the engine may end any call with.
 const ENGINE: &[&str] =
     &["timeout", "panic", "crashed", "bad_output", "bad_input", "handler.error", "breaker_open", "template", "limit"];
-/// Codes of the engine that no further attempt can change.
-const FINAL: &[&str] = &["template", "limit", "breaker_open", "bad_input"];
 
 /// Checks the policies.
 pub(crate) fn check(cx: &Context<'_>, skips: &Skips, findings: &mut Vec<Finding>) {
@@ -95,7 +93,11 @@ fn retried_code(cx: &Context<'_>, contract: &Contract, code: &str, at: &str) -> 
 }
 
 fn not_returned(cx: &Context<'_>, contract: &Contract, code: &str, at: &str) -> Finding {
-    let message = format!("`{}` cannot return the error `{code}`", contract.name);
+    let message = if at.starts_with("/retries/") {
+        format!("no handler that uses this policy can return the error `{code}`")
+    } else {
+        format!("`{}` cannot return the error `{code}`", contract.name)
+    };
     let own: Vec<&str> = contract.errors.keys().map(crate::names::Code::as_str).collect();
     Finding::error(FindingCode::UnknownErrorCode, cx.value(at), message).help(code_help(code, &own))
 }
@@ -181,7 +183,8 @@ fn end_codes<'c>(cx: &'c Context<'_>, call: &CallAt<'_>) -> Option<BTreeSet<&'c 
 /// A step all of whose needs may be skipped must say what it does then.
 fn undecided_skips(cx: &Context<'_>, skips: &Skips, findings: &mut Vec<Finding>) {
     for (i, step) in cx.steps.iter().enumerate() {
-        if step.step.on_skip.is_some() || !skips.all_needs_may_be_skipped(i) {
+        if step.step.on_skip.is_some() || cx.left_out(&join(&step.at, "on_skip")) || !skips.all_needs_may_be_skipped(i)
+        {
             continue;
         }
         let names: Vec<String> = skips.needs(i).iter().map(|&n| format!("`{}`", cx.steps[n].name)).collect();

@@ -7,9 +7,9 @@ use std::ops::Range;
 
 use serde_json::Value;
 
-use super::context::{Context, ENDED_RUN, ERROR, RUN, integer_type, text_type};
-use super::suggest;
-use super::types::{Field, Items, Type, kind_of};
+use super::context::Context;
+use super::paths::{Paths, Place, Scope};
+use super::types::{Items, Type, kind_of};
 use crate::diag::{Finding, FindingCode, Span};
 use crate::dsl::setting;
 use crate::dsl::tree::join;
@@ -17,46 +17,6 @@ use crate::plan::calls::{self, At, CallAt, Role};
 use crate::plan::compile::condition_text;
 use crate::plan::settings;
 use crate::template::{Expression, Reference, Template, TemplateError};
-
-/// What a template may read besides `input`, `config`, `run` and `steps`.
-#[derive(Clone, Debug)]
-struct Scope<'a> {
-    /// Where it stands.
-    place: Place,
-    /// The step it belongs to.
-    step: Option<usize>,
-    /// The name and type of the item, inside `foreach`.
-    item: Option<(&'a str, Type<'a>)>,
-    /// What the call that is confirmed or undone returned.
-    output: Type<'a>,
-}
-
-/// Where a template stands, as far as it decides what it may read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
-    /// In a policy field.
-    Policy,
-    /// In a `when`, `foreach` or `until` of a step.
-    Step,
-    /// In the `with` of a step.
-    With,
-    /// In the `when` of a fallback.
-    FallbackWhen,
-    /// In the `with` of a fallback.
-    FallbackWith,
-    /// In the `with` of a `confirm` or `compensate`.
-    Afterwards,
-    /// In the `with` of a `finally` step.
-    Finally,
-    /// In the `output`.
-    Output,
-}
-
-impl Place {
-    fn has_secrets(self) -> bool {
-        matches!(self, Self::With | Self::FallbackWith | Self::Afterwards | Self::Finally)
-    }
-}
 
 /// A path that was read.
 pub(crate) struct Reading {
@@ -77,6 +37,8 @@ pub(crate) struct Readings {
     pub all: Vec<Reading>,
     /// The places of `/` operators between operands that are not known to be other than whole numbers.
     pub divisions: Vec<Span>,
+    /// The steps with a template that cannot be understood, so that what they read is not all known.
+    pub broken: HashSet<usize>,
 }
 
 impl Readings {
@@ -259,12 +221,12 @@ impl<'a> Walk<'a, '_> {
                     self.reference(reference.clone(), pointer.to_owned(), scope);
                 }
                 for range in expression.uses_division() {
-                    self.division(expression.references(), pointer, range, scope);
+                    self.division(expression.references(), pointer, range);
                 }
                 Some(expression)
             }
             Err(error) => {
-                self.syntax(pointer, error);
+                self.syntax(pointer, error, scope);
                 None
             }
         }
@@ -273,20 +235,21 @@ impl<'a> Walk<'a, '_> {
     fn tree(&mut self, value: &Value, at: &str, scope: &Scope<'a>) {
         let (template, errors) = Template::parse(value);
         for (inner, error) in errors {
-            self.syntax(&format!("{at}{inner}"), error);
+            self.syntax(&format!("{at}{inner}"), error, scope);
         }
         let references = template.references();
         for (inner, range) in template.uses_division() {
             let beside: Vec<Reference> =
                 references.iter().filter(|(p, _)| *p == inner).map(|(_, r)| r.clone()).collect();
-            self.division(&beside, &format!("{at}{inner}"), range, scope);
+            self.division(&beside, &format!("{at}{inner}"), range);
         }
         for (inner, reference) in references {
             self.reference(reference, format!("{at}{inner}"), scope);
         }
     }
 
-    fn syntax(&mut self, pointer: &str, error: TemplateError) {
+    fn syntax(&mut self, pointer: &str, error: TemplateError, scope: &Scope<'a>) {
+        self.readings.broken.extend(scope.step);
         let span = match error.range {
             Some(range) => self.cx.tree.inside(pointer, range),
             None => self.cx.value(pointer),
@@ -294,9 +257,12 @@ impl<'a> Walk<'a, '_> {
         self.findings.push(Finding::error(FindingCode::TemplateSyntax, span, error.message).help_if(error.help));
     }
 
-    /// Keeps a `/` unless one side of it is a path to what is not known to be a whole number.
-    fn division(&mut self, references: &[Reference], pointer: &str, operator: Range<usize>, scope: &Scope<'a>) {
-        let _ = scope;
+    /// Keeps a `/` one side of which is a path to whole numbers, and the other no fraction.
+    fn division(&mut self, references: &[Reference], pointer: &str, operator: Range<usize>) {
+        let text = self.cx.tree.value().pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+        if [text.get(..operator.start), text.get(operator.end..)].into_iter().flatten().enumerate().any(is_fraction) {
+            return;
+        }
         let beside = references.iter().filter(|r| {
             let (Some(first), Some(last)) = (r.ranges.first(), r.ranges.last()) else { return false };
             // Only blanks may stand between an operand and its operator; anything longer is another expression.
@@ -332,212 +298,23 @@ impl<'a> Walk<'a, '_> {
     }
 
     fn reference(&mut self, reference: Reference, pointer: String, scope: &Scope<'a>) {
-        if let Some(finding) = self.judge(&reference, &pointer, scope) {
+        if let Some(finding) = (Paths { cx: self.cx }).judge(&reference, &pointer, scope) {
             self.findings.push(finding);
         }
         let finally = scope.place == Place::Finally;
         self.readings.all.push(Reading { pointer, reference, step: scope.step, finally });
     }
+}
 
-    /// Returns what is wrong with a path.
-    fn judge(&self, reference: &Reference, pointer: &str, scope: &Scope<'a>) -> Option<Finding> {
-        let cx = self.cx;
-        let path = &reference.path;
-        let at = |i: usize| cx.tree.inside(pointer, reference.ranges[i].clone());
-        let whole = || {
-            let range = reference.ranges[0].start..reference.ranges[reference.ranges.len() - 1].end;
-            cx.tree.inside(pointer, range)
-        };
-        let first = path[0].as_str();
-        if scope.place == Place::Policy && first != "config" {
-            let finding =
-                Finding::error(FindingCode::NotInScope, at(0), format!("`{first}` cannot be read in a policy"));
-            return Some(
-                finding.help("Policy fields may refer to `config` only, so that they are known before a run."),
-            );
-        }
-        let (known, from) = match first {
-            "input" => (cx.input.clone(), 1),
-            "config" => (Type::Value(cx.config), 1),
-            "run" if scope.place == Place::Finally => (Type::of(&ENDED_RUN), 1),
-            "run" => {
-                let ended = ["status", "compensation", "error"];
-                if path.get(1).is_some_and(|name| ended.contains(&name.as_str())) {
-                    let message = format!("`run.{}` is not known before the run has ended", path[1]);
-                    let finding = Finding::error(FindingCode::NotInScope, at(1), message);
-                    return Some(finding.help("Only the steps under `finally` can read it."));
-                }
-                (Type::of(&RUN), 1)
-            }
-            "steps" => match self.step_type(reference, pointer, scope) {
-                Ok(found) => found?,
-                Err(finding) => return Some(*finding),
-            },
-            "secrets" => return self.secret(reference, &at, whole(), scope),
-            "error" if matches!(scope.place, Place::FallbackWhen | Place::FallbackWith | Place::Afterwards) => {
-                (Type::of(&ERROR), 1)
-            }
-            "output" if scope.place == Place::Afterwards => (scope.output.clone(), 1),
-            "key" if scope.place == Place::Afterwards => (text_type(), 1),
-            "index" if scope.item.is_some() => (integer_type(), 1),
-            name => match &scope.item {
-                Some((item, known)) if *item == name => (known.clone(), 1),
-                _ => return Some(self.unknown_variable(name, at(0), scope)),
-            },
-        };
-        let mut known = known;
-        for i in from..path.len() {
-            match known.field(&path[i]) {
-                Field::Known(next) => known = next,
-                Field::Absent(names) => {
-                    let parent = path[..i].join(".");
-                    let (code, message) = match first {
-                        "config" => {
-                            (FindingCode::UnknownConfig, format!("unknown configuration `{parent}.{}`", path[i]))
-                        }
-                        _ => (FindingCode::UnknownField, format!("`{parent}` has no field `{}`", path[i])),
-                    };
-                    let help = suggest::help(&path[i], &format!("fields of `{parent}`"), names);
-                    return Some(Finding::error(code, at(i), message).help(help));
-                }
-                Field::None(kind) => {
-                    let parent = path[..i].join(".");
-                    let message = format!("`{parent}` is {kind} and has no field `{}`", path[i]);
-                    return Some(Finding::error(FindingCode::UnknownField, at(i), message));
-                }
-            }
-        }
-        None
-    }
-
-    /// Returns the type of `steps.STEP.FIELD` and from where on its fields are to be looked up; nothing where the path
-    /// ends before.
-    #[expect(clippy::type_complexity, reason = "it is used once")]
-    fn step_type(
-        &self,
-        reference: &Reference,
-        pointer: &str,
-        scope: &Scope<'a>,
-    ) -> Result<Option<(Type<'a>, usize)>, Box<Finding>> {
-        let cx = self.cx;
-        let path = &reference.path;
-        let at = |i: usize| cx.tree.inside(pointer, reference.ranges[i].clone());
-        let Some(name) = path.get(1) else {
-            let finding = Finding::error(FindingCode::UnknownStep, at(0), "`steps` without the name of a step");
-            return Err(Box::new(
-                finding.help("Write `steps.NAME.output`: which steps are needed must be known before a run."),
-            ));
-        };
-        let Some(&i) = cx.index.get(name.as_str()) else {
-            let finding = Finding::error(FindingCode::UnknownStep, at(1), format!("unknown step `{name}`"));
-            let help = suggest::help(name, "steps", cx.steps.iter().map(|s| s.name));
-            return Err(Box::new(finding.help(help)));
-        };
-        if scope.step == Some(i) {
-            let finding = Finding::error(FindingCode::NeedsItself, at(1), format!("step `{name}` refers to itself"));
-            let help = match scope.place {
-                Place::Afterwards => "What the call returned is `output` here, and why it failed is `error`.",
-                Place::FallbackWhen | Place::FallbackWith => "Why the member before failed is `error` here.",
-                _ => "A step can read only what other steps returned before it.",
-            };
-            return Err(Box::new(finding.help(help)));
-        }
-        let Some(field) = path.get(2) else { return Ok(None) };
-        match cx.step_field(&cx.steps[i], field) {
-            Some(known) => Ok(Some((known, 3))),
-            None => {
-                let message = format!("a step has no `{field}`");
-                let finding = Finding::error(FindingCode::UnknownField, at(2), message);
-                // A field of the output itself is the commonest mistake: `steps.reserve.total`.
-                let help = match cx.steps[i].output.field(field) {
-                    Field::Known(Type::Any) | Field::Absent(_) | Field::None(_) => {
-                        suggest::help(field, "fields of a step", ["status", "output", "error", "via"])
-                    }
-                    Field::Known(_) => format!("Did you mean `steps.{name}.output.{field}`?"),
-                };
-                Err(Box::new(finding.help(help)))
-            }
-        }
-    }
-
-    fn secret(
-        &self,
-        reference: &Reference,
-        at: &dyn Fn(usize) -> Span,
-        whole: Span,
-        scope: &Scope<'a>,
-    ) -> Option<Finding> {
-        let declared = &self.cx.document.secrets;
-        let Some(name) = reference.path.get(1) else {
-            let finding = Finding::error(FindingCode::SecretMisused, at(0), "`secrets` without the name of a secret");
-            return Some(finding.help("Write `secrets.NAME`."));
-        };
-        if !declared.contains(name) {
-            let finding = Finding::error(FindingCode::UnknownSecret, at(1), format!("unknown secret `{name}`"));
-            let help = match suggest::nearest(name, declared.iter().map(String::as_str)) {
-                Some(near) => format!("Did you mean `{near}`?"),
-                None => format!("Declare it at the top of the file: `secrets: [{name}]`."),
-            };
-            return Some(finding.help(help));
-        }
-        if !scope.place.has_secrets() {
-            let message = "a secret can be read only inside `with`";
-            let finding = Finding::error(FindingCode::SecretMisused, whole, message);
-            return Some(finding.help("Give it to the handler that needs it, in its `with`."));
-        }
-        if !reference.plain || reference.path.len() > 2 {
-            let message = "a secret stands alone or in text, without filters and operators";
-            let finding = Finding::error(FindingCode::SecretMisused, whole, message);
-            return Some(finding.help(format!(
-                "Write `{{{{ secrets.{name} }}}}`: its value is filled in only when the handler is called."
-            )));
-        }
-        None
-    }
-
-    fn unknown_variable(&self, name: &str, span: Span, scope: &Scope<'a>) -> Finding {
-        let cx = self.cx;
-        let elsewhere = match name {
-            "output" | "key" => Some("It can be read only inside `confirm` and `compensate`."),
-            "error" => Some("It can be read only inside a fallback, `confirm` and `compensate`."),
-            "item" | "index" => match (&scope.item, scope.step.map(|i| cx.steps[i].step)) {
-                (Some((item, _)), _) => {
-                    let finding = Finding::error(FindingCode::UnknownVariable, span, format!("unknown name `{name}`"));
-                    return finding.help(format!("The item is called `{item}` here, after `as`."));
-                }
-                (None, Some(step)) if step.foreach.is_some() => {
-                    Some("`when` and `foreach` are decided once, before there is an item.")
-                }
-                _ => Some("It can be read only inside a step with `foreach`."),
-            },
-            _ => None,
-        };
-        if let Some(help) = elsewhere {
-            return Finding::error(FindingCode::NotInScope, span, format!("there is no `{name}` here")).help(help);
-        }
-        let finding = Finding::error(FindingCode::UnknownVariable, span, format!("unknown name `{name}`"));
-        if cx.index.contains_key(name) {
-            return finding.help(format!("Write `steps.{name}.output` for what the step `{name}` returned."));
-        }
-        if let (Field::Known(Type::Schemas(_)), Type::Schemas(_)) = (cx.input.field(name), &cx.input) {
-            return finding.help(format!("Write `input.{name}` for the field of the input."));
-        }
-        if cx.config.get(name).is_some() {
-            return finding.help(format!("Write `config.{name}` for the configuration."));
-        }
-        let mut names = vec!["input", "config", "run", "steps"];
-        if scope.place.has_secrets() {
-            names.push("secrets");
-        }
-        if matches!(scope.place, Place::FallbackWhen | Place::FallbackWith | Place::Afterwards) {
-            names.push("error");
-        }
-        if scope.place == Place::Afterwards {
-            names.extend(["output", "key"]);
-        }
-        if let Some((item, _)) = &scope.item {
-            names.extend([item, "index"]);
-        }
-        finding.help(suggest::help(name, "names that can be read here", names))
-    }
+/// Tells whether a text ends (the left side of an operator, 0) or begins (the right side, 1) with a decimal fraction.
+fn is_fraction((side, text): (usize, &str)) -> bool {
+    let in_number = |c: char| c.is_ascii_digit() || c == '.';
+    let number = if side == 0 {
+        let text = text.trim_end();
+        &text[text.trim_end_matches(in_number).len()..]
+    } else {
+        let text = text.trim_start();
+        &text[..text.len() - text.trim_start_matches(in_number).len()]
+    };
+    number.contains('.') && number.starts_with(|c: char| c.is_ascii_digit())
 }

@@ -1,7 +1,7 @@
 //! Which steps may be skipped or fail without the run failing, and which steps wait for which.
 
 use super::context::Context;
-use super::references::Readings;
+use super::references::{Readings, step_read};
 use crate::dsl::document::{OnError, OnSkip};
 use crate::plan::graph;
 
@@ -11,6 +11,8 @@ const CHAIN_MAX: usize = 64;
 /// The graph of a workflow, and what may be missing in it.
 pub(crate) struct Skips {
     needs: Vec<Vec<usize>>,
+    /// Steps with a name among their needs that does not exist, or a template that cannot be understood.
+    incomplete: Vec<bool>,
     may_be_skipped: Vec<bool>,
     may_have_failed: Vec<bool>,
     skips_with_needs: Vec<bool>,
@@ -33,6 +35,16 @@ impl Skips {
         for (step, read, _) in readings.of_steps(cx) {
             if step != read {
                 needs[step].push(read);
+            }
+        }
+        let named_wrong = |i: usize| cx.steps[i].step.needs.iter().any(|n| !cx.index.contains_key(n.as_str()));
+        let mut incomplete: Vec<bool> =
+            (0..needs.len()).map(|i| readings.broken.contains(&i) || named_wrong(i)).collect();
+        for reading in &readings.all {
+            if let (Some(step), "steps", None) =
+                (reading.step, &*reading.reference.path[0], step_read(cx, &reading.reference))
+            {
+                incomplete[step] = true;
             }
         }
         for needed in &mut needs {
@@ -58,6 +70,7 @@ impl Skips {
                 .map(Option::unwrap_or_default)
                 .collect(),
             needs,
+            incomplete,
             may_be_skipped,
         }
     }
@@ -72,9 +85,11 @@ impl Skips {
         &self.needs
     }
 
-    /// Tells whether everything a step waits for may be skipped.
+    /// Tells whether everything a step waits for may be skipped; not of a step whose needs are not all known.
     pub fn all_needs_may_be_skipped(&self, step: usize) -> bool {
-        !self.needs[step].is_empty() && self.needs[step].iter().all(|&n| self.may_be_skipped[n])
+        !self.incomplete[step]
+            && !self.needs[step].is_empty()
+            && self.needs[step].iter().all(|&n| self.may_be_skipped[n])
     }
 
     /// Tells whether a step may be skipped.

@@ -24,6 +24,8 @@ pub(crate) enum Type<'a> {
     List(Box<Type<'a>>),
     /// It is this value.
     Value(&'a Value),
+    /// It is what becomes of this value once the templates in it are rendered.
+    Written(&'a Value),
 }
 
 /// A schema inside the document that its references lead into.
@@ -61,13 +63,24 @@ impl<'a> Type<'a> {
         Self::Schemas(vec![Schema { schema: root, root }])
     }
 
+    /// What becomes of a value in which templates may stand.
+    pub fn written(value: &'a Value) -> Self {
+        match value {
+            Value::String(text) if text.contains("{{") || text.contains("{%") => Self::Any,
+            _ => Self::Written(value),
+        }
+    }
+
     /// The values that are of one of these types.
-    pub fn union(types: impl IntoIterator<Item = Self>) -> Self {
+    pub fn union(types: Vec<Self>) -> Self {
+        if let [one] = types.as_slice() {
+            return one.clone();
+        }
         let mut all = Vec::new();
         for one in types {
             match one {
                 Self::Schemas(schemas) => all.extend(schemas),
-                // A value or a list among schemas does not occur where unions are made; nothing is the safe answer.
+                // Of what is no schema little is known beside others; nothing is the safe answer.
                 _ => return Self::Any,
             }
         }
@@ -79,11 +92,15 @@ impl<'a> Type<'a> {
         match self {
             Self::Any => Field::Known(Self::Any),
             Self::List(_) => Field::None("a list"),
+            Self::Written(Value::Object(map)) => match map.get(name) {
+                Some(value) => Field::Known(Self::written(value)),
+                None => Field::Absent(map.keys().map(String::as_str).collect()),
+            },
             Self::Value(Value::Object(map)) => match map.get(name) {
                 Some(value) => Field::Known(Self::Value(value)),
                 None => Field::Absent(map.keys().map(String::as_str).collect()),
             },
-            Self::Value(value) => Field::None(kind_of(value)),
+            Self::Value(value) | Self::Written(value) => Field::None(kind_of(value)),
             Self::Schemas(schemas) => field_of(schemas, name),
         }
     }
@@ -93,8 +110,8 @@ impl<'a> Type<'a> {
         match self {
             Self::Any => Items::Known(Self::Any),
             Self::List(item) => Items::Known(Self::clone(item)),
-            Self::Value(Value::Array(_)) => Items::Known(Self::Any),
-            Self::Value(value) => Items::None(kind_of(value)),
+            Self::Value(Value::Array(_)) | Self::Written(Value::Array(_)) => Items::Known(Self::Any),
+            Self::Value(value) | Self::Written(value) => Items::None(kind_of(value)),
             Self::Schemas(schemas) => items_of(schemas),
         }
     }
@@ -102,7 +119,7 @@ impl<'a> Type<'a> {
     /// Tells whether every value of the type is certainly a whole number.
     pub fn is_integer(&self) -> bool {
         match self {
-            Self::Value(value) => value.is_i64() || value.is_u64(),
+            Self::Value(value) | Self::Written(value) => value.is_i64() || value.is_u64(),
             Self::Schemas(schemas) => schemas.iter().all(|s| {
                 s.views().is_some_and(|views| {
                     views.iter().all(|view| view.iter().any(|part| part.get("type") == Some(&Value::from("integer"))))

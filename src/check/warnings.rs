@@ -62,10 +62,9 @@ pub(crate) fn missing(cx: &Context<'_>, readings: &Readings, skips: &Skips, find
         let range = reading.reference.ranges[0].start..reading.reference.ranges[2].end;
         let message = format!("`steps.{name}.{field}` may be missing: {why}");
         let finding = Finding::warning(FindingCode::MayBeMissing, cx.tree.inside(&reading.pointer, range), message);
+        let status = if field == "error" { "failed" } else { "succeeded" };
         findings.push(
-            finding.help(format!(
-                "Give it a `default(...)`, or guard it by `when: steps.{name}.status == \"succeeded\"`."
-            )),
+            finding.help(format!("Give it a `default(...)`, or guard it by `steps.{name}.status == \"{status}\"`.")),
         );
     }
 }
@@ -117,7 +116,8 @@ impl<'r> Guards<'r> {
 /// Warns of what is declared and never used.
 pub(crate) fn unused(cx: &Context<'_>, readings: &Readings, findings: &mut Vec<Finding>) {
     // A name that was mistyped is unused as well; one finding for one mistake.
-    if has_error(findings, &[FindingCode::TemplateSyntax]) {
+    let hiding = [FindingCode::TemplateSyntax, FindingCode::UnknownVariable, FindingCode::UnknownKey];
+    if cx.partial || has_error(findings, &hiding) {
         return;
     }
     let document = cx.document;

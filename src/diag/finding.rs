@@ -93,6 +93,6 @@ impl Finding {
 
 /// Sorts findings by their place in the file and drops those that say the same about the same place.
 pub fn in_file_order(findings: &mut Vec<Finding>) {
-    findings.sort_by(|a, b| (a.span.start, a.severity, a.code).cmp(&(b.span.start, b.severity, b.code)));
+    findings.sort_by_key(|finding| (finding.span.start, finding.severity, finding.code));
     findings.dedup_by(|a, b| a.span == b.span && a.code == b.code && a.message == b.message);
 }

@@ -47,6 +47,8 @@ pub struct SourceFile {
     pub path: String,
     /// The text, without a byte order mark.
     pub text: Arc<str>,
+    /// Where each line starts; a file may have many findings, and each asks for its line.
+    lines: Arc<[usize]>,
 }
 
 /// A line and a column, both counted from 1, the column in characters.
@@ -63,18 +65,17 @@ impl SourceFile {
     #[must_use]
     pub fn new(path: impl Into<String>, text: impl AsRef<str>) -> Self {
         let text = text.as_ref();
-        Self { path: path.into(), text: text.strip_prefix('\u{FEFF}').unwrap_or(text).into() }
+        let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
+        let breaks = text.bytes().enumerate().filter(|(_, b)| *b == b'\n').map(|(at, _)| at + 1);
+        Self { path: path.into(), lines: std::iter::once(0).chain(breaks).collect(), text: text.into() }
     }
 
     /// Returns the line and column of a byte.
     #[must_use]
     pub fn place(&self, offset: usize) -> Place {
-        let before = &self.text[..self.floor(offset)];
-        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-        Place {
-            line: before.bytes().filter(|b| *b == b'\n').count() + 1,
-            column: before[line_start..].chars().count() + 1,
-        }
+        let offset = self.floor(offset);
+        let line = self.lines.partition_point(|start| *start <= offset);
+        Place { line, column: self.text[self.lines[line - 1]..offset].chars().count() + 1 }
     }
 
     /// Returns the text of a span, as far as it lies inside the file.

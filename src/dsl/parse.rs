@@ -1,12 +1,14 @@
 //! From text to `Document`: every finding about syntax and shape in one pass.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use super::document::Document;
 use super::schema::{self, Violation};
-use super::tree::Tree;
+use super::tree::{FINDINGS_MAX, Tree, too_many};
 use super::{prune, rules};
-use crate::diag::{Finding, SourceFile, in_file_order};
+use crate::diag::{Finding, SourceFile, Span, in_file_order};
 use crate::limits::Limits;
 
 /// A workflow file that was read.
@@ -37,11 +39,20 @@ pub fn parse(file: &SourceFile, limits: &Limits) -> (Option<Parsed>, Vec<Finding
     let mut value = tree.value().clone();
     let mut partial = !findings.is_empty();
     let mut usable = true;
-    let of_text = findings.len();
-    for Violation { finding, drop } in schema::violations(&tree) {
+    let of_text: HashSet<Span> = findings.iter().map(|finding| finding.span).collect();
+    let violations = schema::violations(&tree);
+    if violations.len() >= FINDINGS_MAX {
+        findings.extend(violations.into_iter().map(|violation| violation.finding));
+        in_file_order(&mut findings);
+        findings.truncate(FINDINGS_MAX);
+        let last = findings.last().map_or_else(Span::default, |finding| finding.span);
+        findings.push(too_many(last));
+        return (None, findings);
+    }
+    for Violation { finding, drop } in violations {
         partial = true;
         // What is wrong with the text of a value has been said already.
-        if !findings[..of_text].iter().any(|known| known.span == finding.span && finding.span.len > 0) {
+        if finding.span.len == 0 || !of_text.contains(&finding.span) {
             findings.push(finding);
         }
         usable &= drop.is_empty() || prune::prune(&mut value, &drop);

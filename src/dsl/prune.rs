@@ -31,7 +31,12 @@ pub(super) fn prune(value: &mut Value, pointer: &str) -> bool {
         let parent = path.iter().fold(String::new(), |at, name| super::tree::join(&at, name));
         match value.pointer_mut(&parent) {
             Some(Value::Object(map)) if !required(&path, &last) => {
-                map.shift_remove(&last);
+                // Only the steps of `finally` have an order, and a map may have very many faulty keys.
+                if path == ["finally"] {
+                    map.shift_remove(&last)
+                } else {
+                    map.swap_remove(&last)
+                };
                 return true;
             }
             // Gone with something around it.

@@ -36,6 +36,7 @@ pub(super) fn check(tree: &Tree, limits: &Limits, findings: &mut Vec<Finding>) {
             )
             .help("Raise the limit with `--limit steps=N`, or use `foreach`."),
         );
+        return;
     }
     for (name, step) in steps {
         if let Value::Object(step) = step {
@@ -109,10 +110,8 @@ impl Rules<'_> {
             .help("Write the other workflow's steps into this file, or start it as a run of its own.");
             self.add(finding);
         }
-        if !step.contains_key("uses") {
-            if let Some(kind) = kinds.first() {
-                self.only_with_uses(at, kind, step);
-            }
+        if let Some(kind) = kinds.first().filter(|_| !step.contains_key("uses")) {
+            self.only_with_uses(at, kind, step);
         }
         for key in WITH_FOREACH.iter().filter(|key| step.contains_key(**key) && !step.contains_key("foreach")) {
             let finding =

@@ -11,8 +11,9 @@ use serde_json::{Value, json};
 
 use super::document::Document;
 use super::duration;
-use super::tree::{Part, Tree, join};
-use crate::diag::{Finding, FindingCode, Span, nearest};
+use super::tree::{FINDINGS_MAX, Part, Tree, join};
+use crate::diag::{Finding, FindingCode, Span};
+use crate::suggest::nearest;
 
 /// Returns the JSON Schema of workflow files.
 #[must_use]
@@ -60,16 +61,16 @@ impl Form {
         for error in self.validator.iter_errors(tree.value()) {
             let violation = Explainer { form: self, tree, error: &error };
             violation.explain(&mut all);
+            if all.len() >= FINDINGS_MAX {
+                break;
+            }
         }
         all
     }
 }
 
 static WORKFLOW: LazyLock<Form> = LazyLock::new(|| {
-    Form::of::<Document>(
-        "the workflow",
-        "A workflow starts with `flowrun: 1`, `name:` and `steps:`; `flowrun init` writes an example.",
-    )
+    Form::of::<Document>("the workflow", "A workflow starts with `flowrun: 1`, `name:` and `steps:`.")
 });
 
 /// Builds a validator for a schema of a user: nothing is fetched, and patterns take linear time.
@@ -105,7 +106,7 @@ fn strip_null(schema: &mut Value) {
     match schema {
         Value::Object(map) => {
             if map.get("default") == Some(&Value::Null) {
-                map.remove("default");
+                map.shift_remove("default");
             }
             if let Some(Value::Array(types)) = map.get_mut("type") {
                 types.retain(|t| t != "null");
@@ -159,7 +160,7 @@ impl<'a> Explainer<'a> {
             Kind::OneOfNotValid { .. } | Kind::OneOfMultipleValid { .. } if !self.is_enumeration(&owner) => {}
             Kind::Required { .. } if keyword == "dependentRequired" => {}
             Kind::AdditionalProperties { unexpected } => {
-                for key in unexpected {
+                for key in unexpected.iter().take(FINDINGS_MAX) {
                     let at = join(&pointer, key);
                     push(self.unknown_key(&pointer, key, &owner), at);
                 }

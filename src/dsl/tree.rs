@@ -23,6 +23,18 @@ const UNQUOTED_MAX: usize = 20;
 /// How many times the size of the largest file the values may have once aliases are replaced.
 const EXPANSION_MAX: u64 = 4;
 
+/// How many findings are gathered; nobody reads more, and a hostile file must not cost more.
+pub(super) const FINDINGS_MAX: usize = 1_000;
+
+/// Says that the rest is not shown.
+pub(super) fn too_many(span: Span) -> Finding {
+    Finding::error(
+        FindingCode::Limit,
+        span,
+        format!("there are more than {FINDINGS_MAX} errors; the rest is not shown"),
+    )
+}
+
 /// Which half of an entry is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
@@ -79,7 +91,7 @@ impl Tree {
         let mut text = file.text.to_string();
         let mut quoted: Vec<Range<usize>> = Vec::new();
         loop {
-            let mut builder = Builder::new(&file.text, &quoted, limits);
+            let mut builder = Builder::new(file, &quoted, limits);
             match builder.run(&text) {
                 Ok(root) => {
                     findings.append(&mut builder.findings);
@@ -235,7 +247,6 @@ impl From<Finding> for Stop {
 
 struct Frame {
     node: usize,
-    anchor: usize,
     key: Option<Key>,
     /// The collection stands where a key belongs.
     is_key: bool,
@@ -249,6 +260,7 @@ struct Key {
 }
 
 struct Builder<'a> {
+    file: &'a SourceFile,
     text: &'a str,
     quoted: &'a [Range<usize>],
     limits: &'a Limits,
@@ -263,9 +275,10 @@ struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    fn new(text: &'a str, quoted: &'a [Range<usize>], limits: &'a Limits) -> Self {
+    fn new(file: &'a SourceFile, quoted: &'a [Range<usize>], limits: &'a Limits) -> Self {
         Self {
-            text,
+            file,
+            text: &file.text,
             quoted,
             limits,
             nesting: limits.nesting.min(NESTING_MAX),
@@ -298,6 +311,9 @@ impl<'a> Builder<'a> {
             };
             let span = span_of(mark);
             reached = reached.max(span.start);
+            if self.findings.len() >= FINDINGS_MAX {
+                return Err(too_many(span).into());
+            }
             match event {
                 Event::DocumentStart(..) => {
                     documents += 1;
@@ -420,7 +436,7 @@ impl<'a> Builder<'a> {
                 Finding::error(FindingCode::UnsupportedYaml, span, "the merge key `<<` is not supported")
                     .help("Write the keys out, or use `defaults` and `retries` for policies that several steps share."),
             )
-        } else if name.is_empty() {
+        } else if name.is_empty() || plain && span.len == 0 {
             Some(Finding::error(FindingCode::BadKey, span, "this key has no name"))
         } else {
             syntax::unfit_name(name).map(|what| {
@@ -429,7 +445,7 @@ impl<'a> Builder<'a> {
             })
         };
         // A key that merely looks wrong still has its value, and its map is not empty.
-        let refused = problem.is_some() && (name.is_empty() || plain && name == "<<");
+        let refused = problem.is_some() && (name.is_empty() || plain && (span.len == 0 || name == "<<"));
         self.findings.extend(problem);
         let frame = self.frames.last_mut().expect("a key was wanted by the innermost map");
         frame.key = Some(Key { name: name.to_owned(), span, refused });
@@ -464,7 +480,7 @@ impl<'a> Builder<'a> {
         if anchor > 0 {
             self.anchors.insert(anchor, node);
         }
-        self.frames.push(Frame { node, anchor, key: None, is_key });
+        self.frames.push(Frame { node, key: None, is_key });
         Ok(())
     }
 
@@ -503,7 +519,6 @@ impl<'a> Builder<'a> {
             }
             return Ok(());
         }
-        let _ = frame.anchor;
         self.place(frame.node)
     }
 
@@ -552,7 +567,7 @@ impl<'a> Builder<'a> {
                     return Ok(());
                 }
                 if let Some((first, _)) = entries.get(&key.name) {
-                    let lines = |span: Span| self.text[..span.start].matches('\n').count() + 1;
+                    let line = |span: Span| self.file.place(span.start).line;
                     self.findings.push(
                         Finding::error(
                             FindingCode::DuplicateKey,
@@ -560,8 +575,8 @@ impl<'a> Builder<'a> {
                             format!(
                                 "the key `{}` of line {} is given again in line {}",
                                 key.name,
-                                lines(*first),
-                                lines(key.span)
+                                line(*first),
+                                line(key.span)
                             ),
                         )
                         .label("again here")

@@ -161,6 +161,34 @@ async fn a_panic_of_a_blocking_function_arrives() {
     assert!(tokio::spawn(call).await.expect_err("it panics").is_panic());
 }
 
+/// A choice is refused as a whole by the schema; the message is about the branch that was meant.
+#[test]
+fn a_mistake_inside_a_choice_is_told_at_its_place() {
+    #[derive(Deserialize, JsonSchema)]
+    struct Outer {
+        means: Option<Means>,
+    }
+    #[derive(Deserialize, JsonSchema)]
+    #[serde(rename_all = "snake_case")]
+    enum Means {
+        Card { number: u32 },
+        Account { iban: String },
+    }
+    async fn nothing(_: StepCtx, input: Outer) -> Result<Option<String>, StepError> {
+        Ok(input.means.map(|means| match means {
+            Means::Card { number } => number.to_string(),
+            Means::Account { iban } => iban,
+        }))
+    }
+    let handlers = Registry::new().handler("a.b", nothing).build(&world()).expect("it is in order");
+    let handler = handlers.get("a.b").expect("it is registered");
+    let why = |input| handler.check_input(&input).expect_err("it does not fit").message().to_owned();
+    assert_eq!(why(json!({"means": {"card": {"number": "1"}}})), "means.card.number: \"1\" is not of type \"integer\"");
+    assert_eq!(why(json!({"means": {"account": {}}})), "means.account: \"iban\" is a required property");
+    assert_eq!(why(json!({"means": 1})), "means: 1 is not of type \"object\"");
+    assert!(handler.check_input(&json!({"means": null})).is_ok());
+}
+
 #[test]
 fn an_output_is_held_against_its_schema() {
     let handlers = registry().build(&world()).expect("the registry is in order");

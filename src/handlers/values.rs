@@ -6,6 +6,8 @@ use std::fmt;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::dsl::duration::parse;
+
 /// A length of time in a handler's input, written like everywhere in a workflow: `30s`, `5m`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Duration(pub std::time::Duration);
@@ -89,24 +91,6 @@ impl JsonSchema for Secret {
             "writeOnly": true
         })
     }
-}
-
-/// Stands in for `dsl::duration::parse` until that is there; one number and one unit.
-fn parse(text: &str) -> Result<std::time::Duration, String> {
-    let text = text.trim();
-    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-    let (number, unit) = text.split_at(digits);
-    let number: u64 =
-        number.parse().map_err(|_| format!("`{text}` is not a duration; write 250ms, 30s, 5m, 2h or 1d"))?;
-    let unit_ms: u64 = match unit {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        _ => return Err(format!("`{text}` is not a duration; write 250ms, 30s, 5m, 2h or 1d")),
-    };
-    number.checked_mul(unit_ms).map(std::time::Duration::from_millis).ok_or_else(|| format!("`{text}` is too long"))
 }
 
 #[cfg(test)]

@@ -261,6 +261,8 @@ impl RunState {
             Event::RunEnding(conclusion) => {
                 self.must_be_at_rest()?;
                 self.phase = Phase::Ending;
+                // `finally` runs under no deadline (SPEC 6.20).
+                self.forget_deadline();
                 self.conclusion = Some((**conclusion).clone());
                 Ok(())
             }
@@ -522,8 +524,7 @@ impl RunState {
             // A run parked behind its point of no return may still be given up: then it ends as cancelled.
             *first = cause.clone();
         }
-        self.deadline = None;
-        self.alarms.retain(|(_, alarm)| !matches!(alarm, Alarm::Deadline));
+        self.forget_deadline();
         let resting: Vec<CallIx> = self.active.iter().copied().filter(|c| c.kind == CallKind::Forward).collect();
         for call in resting {
             match self.call(call).map(|c| c.progress) {
@@ -538,6 +539,12 @@ impl RunState {
             }
         }
         Ok(())
+    }
+
+    fn forget_deadline(&mut self) {
+        if let Some(deadline) = self.deadline.take() {
+            self.alarms.remove(&(deadline, Alarm::Deadline));
+        }
     }
 
     fn unpark(&mut self, at: Timestamp) {

@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 use super::inventory::Stock;
 use super::types::{Line, Short, Time};
 use crate::handlers::ledger::{read_time, write_time};
+use crate::handlers::outcome::OTHER_ERROR;
 use crate::handlers::{Ledger, LedgerEntry, StepError, World};
 use crate::time::Timestamp;
 
@@ -145,6 +146,7 @@ pub struct Book {
     /// For each key the record of its effect, and whether that was undone.
     effects: HashMap<String, (usize, bool)>,
     blocked: HashSet<String>,
+    by_order: HashMap<String, Vec<usize>>,
     /// What is left of the stock.
     pub stock: Stock,
     /// Lines that are not on disk yet.
@@ -153,7 +155,14 @@ pub struct Book {
 
 impl Book {
     fn new(stock: Stock) -> Self {
-        Self { records: Vec::new(), effects: HashMap::new(), blocked: HashSet::new(), stock, pending: String::new() }
+        Self {
+            records: Vec::new(),
+            effects: HashMap::new(),
+            blocked: HashSet::new(),
+            by_order: HashMap::new(),
+            stock,
+            pending: String::new(),
+        }
     }
 
     /// Returns what is known about `key`.
@@ -169,7 +178,7 @@ impl Book {
 
     /// Returns the records of an order, oldest first.
     pub fn of_order(&self, order_id: &str) -> impl Iterator<Item = &Record> {
-        self.records.iter().filter(move |r| r.order_id == order_id)
+        self.by_order.get(order_id).into_iter().flatten().map(|at| &self.records[*at])
     }
 
     fn apply(&mut self, record: Record) {
@@ -187,6 +196,7 @@ impl Book {
                 self.effects.entry(record.key.clone()).or_insert((at, false));
             }
         }
+        self.by_order.entry(record.order_id.clone()).or_default().push(at);
         self.stock.apply(&record);
         self.records.push(record);
     }
@@ -241,7 +251,7 @@ impl Services {
         let upto = book.records.len();
         drop(guard);
         // Also when nothing was added: the answer may rest on what another call has not brought to disk yet.
-        self.sync(upto).map_err(|why| StepError::unknown("ledger.failed", why))?;
+        self.sync(upto).map_err(unclear)?;
         Ok(answer)
     }
 
@@ -250,8 +260,8 @@ impl Services {
         if guard.is_none() {
             let mut book = Book::new(self.stock.clone());
             if let Some(dir) = &self.dir {
-                let (records, whole) =
-                    read::<Record>(&dir.join(FILE)).map_err(|why| StepError::permanent("ledger.failed", why))?;
+                // What an earlier attempt did cannot be told either.
+                let (records, whole) = read::<Record>(&dir.join(FILE)).map_err(unclear)?;
                 for record in records {
                     book.apply(record);
                 }
@@ -320,8 +330,12 @@ impl Ledger for Services {
     fn entries(&self, order: Option<&str>) -> Result<Vec<LedgerEntry>, String> {
         let guard = self.book().map_err(|e| e.message().to_owned())?;
         let book = guard.as_ref().expect("book() has just read it");
-        let wanted = book.records.iter().filter(|r| order.is_none_or(|order| r.order_id == order));
+        let wanted: Vec<&Record> = match order {
+            Some(order) => book.of_order(order).collect(),
+            None => book.records.iter().collect(),
+        };
         wanted
+            .into_iter()
             .map(|r| serde_json::from_value(serde_json::to_value(r)?))
             .collect::<Result<_, _>>()
             .map_err(|e| e.to_string())
@@ -351,6 +365,10 @@ fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<(Vec<T>, u64), St
         entries.push(entry);
     }
     Ok((entries, whole as u64))
+}
+
+fn unclear(why: String) -> StepError {
+    StepError::unknown(OTHER_ERROR, why)
 }
 
 /// Returns a short id that is always the same for the same key: `PAY-1f0c9a77d2`.

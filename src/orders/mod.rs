@@ -19,6 +19,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::ledger::{Book, Caller, Fact, Known, Record, Services, read_entries};
+use crate::handlers::outcome::BAD_INPUT;
 use crate::handlers::{Confirmation, Registry, StepCtx, StepError};
 
 /// Returns the handlers of the order process, for a registry to be extended or used as it is.
@@ -230,7 +231,7 @@ fn late(code: &str, what: &str) -> StepError {
 /// The answer to a call whose key was used for something else: a mistake of the caller.
 fn other_use(record: &Record) -> StepError {
     StepError::permanent(
-        "order.key_reused",
+        BAD_INPUT,
         format!("the key of this call was used for something else, for order {}", record.order_id),
     )
 }

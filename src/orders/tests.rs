@@ -213,7 +213,7 @@ async fn a_charge_is_made_once_per_key_and_a_late_original_is_refused() {
     let shop = Shop::new(json!({}));
     let first = shop.call("payment.charge", "k", charge("tok_visa", 10_997)).await;
     assert_eq!(shop.call("payment.charge", "k", charge("tok_visa", 10_997)).await, first);
-    assert_eq!(shop.fail("payment.charge", "k", charge("tok_visa", 1)).await, permanent("order.key_reused"));
+    assert_eq!(shop.fail("payment.charge", "k", charge("tok_visa", 1)).await, permanent("bad_input"));
     assert_eq!(shop.call("payment.refund", "k/undo", undo("k")).await, json!({ "undone": true }));
     assert_eq!(shop.call("payment.refund", "k/undo", undo("k")).await, json!({ "undone": true }));
     assert_eq!(shop.fail("payment.charge", "k", charge("tok_visa", 10_997)).await, permanent("payment.refused"));
@@ -373,7 +373,7 @@ async fn parcels_and_tasks_are_made_once_and_undone() {
     assert_eq!(task, json!({ "tracking": "MANUAL-O", "carrier": "manual" }));
     shop.call("shipping.close_task", "m/undo", undo("m")).await;
     shop.call("payment.charge", "c", charge("tok_visa", 1)).await;
-    assert_eq!(shop.fail("shipping.void", "x", undo("c")).await, permanent("order.key_reused"));
+    assert_eq!(shop.fail("shipping.void", "x", undo("c")).await, permanent("bad_input"));
 }
 
 #[tokio::test]
@@ -410,6 +410,24 @@ async fn the_ledger_survives_a_restart_and_answers_the_same() {
     assert_eq!(of_order, Ok(Vec::new()));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_that_share_a_write_are_all_on_disk_when_they_answer() {
+    let dir = tempfile::tempdir().expect("there is room for a folder");
+    let shop = Arc::new(Shop::open(Some(dir.path()), json!({})));
+    let calls = (0..64).map(|n| {
+        let (shop, dir) = (Arc::clone(&shop), dir.path().to_owned());
+        tokio::spawn(async move {
+            let key = format!("k{n}");
+            shop.call("payment.charge", &key, charge("tok_visa", 1)).await;
+            read_entries(&dir).expect("it can be read").iter().any(|e| e.key == key)
+        })
+    });
+    for call in calls.collect::<Vec<_>>() {
+        assert!(call.await.expect("no handler panics"), "it answered before it was on disk");
+    }
+    assert_eq!(read_entries(dir.path()), Ok(shop.entries()));
+}
+
 #[tokio::test]
 async fn a_line_that_a_crash_cut_short_is_dropped_and_written_over() {
     let dir = tempfile::tempdir().expect("there is room for a folder");
@@ -433,14 +451,15 @@ async fn a_damaged_ledger_is_not_taken_for_an_empty_one() {
     let problem = read_entries(dir.path()).expect_err("it is damaged");
     assert!(problem.contains("line 1: the ledger is damaged"), "{problem}");
     let shop = Shop::open(Some(dir.path()), json!({}));
-    assert_eq!(shop.fail("payment.charge", "a", charge("tok_visa", 1)).await, permanent("ledger.failed"));
+    let unknown = (ErrorKind::Unknown, "handler.error".to_owned());
+    assert_eq!(shop.fail("payment.charge", "a", charge("tok_visa", 1)).await, unknown);
 }
 
 #[tokio::test]
 async fn a_ledger_that_cannot_be_written_leaves_the_call_unknown() {
     let dir = tempfile::tempdir().expect("there is room for a folder");
     let shop = Shop::open(Some(&dir.path().join("gone")), json!({}));
-    let unknown = (ErrorKind::Unknown, "ledger.failed".to_owned());
+    let unknown = (ErrorKind::Unknown, "handler.error".to_owned());
     assert_eq!(shop.fail("payment.charge", "a", charge("tok_visa", 1)).await, unknown);
     assert_eq!(shop.fail("payment.charge", "a", charge("tok_visa", 1)).await, unknown, "it does not recover by itself");
 }

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::graph;
-use super::node::{Action, Call, Member, Plan, Step, StepIx, Wait, WaitLimit};
+use super::node::{Action, Plan, Step, StepIx, Wait, WaitLimit};
 
 /// Above this number of steps every edge is drawn, because finding those that follow from others takes the square.
 const REDUCED_UP_TO: usize = 2_000;
@@ -201,7 +201,7 @@ fn details(step: &Step) -> Vec<String> {
                 if i > 0 {
                     details.push(format!("else {}: {}", member.name, member.call.handler));
                 }
-                details.extend(undo(member).map(|call| format!("undo {}", call.handler)));
+                details.extend(member.compensate.as_ref().map(|call| format!("undo {}", call.handler)));
             }
         }
         Action::Wait(Wait::Signal { limit: WaitLimit::For(time), .. }) => {
@@ -216,10 +216,6 @@ fn details(step: &Step) -> Vec<String> {
         details.push("pivot: nothing is undone after it".to_owned());
     }
     details
-}
-
-fn undo(member: &Member) -> Option<&Call> {
-    member.compensate.as_ref()
 }
 
 /// The lines of a step's box.

@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 
 use super::read::{Case, Suite, Verb, keys};
-use crate::diag::{Finding, FindingCode, Span, nearest};
+use crate::diag::{Finding, FindingCode, Span};
 use crate::dsl::Part;
 use crate::dsl::tree::join;
 use crate::handlers::contract::Contracts;
 use crate::plan::{Action, Plan};
+use crate::suggest::nearest;
 
 /// The names that checks may begin with.
 const ROOTS: [&str; 6] = ["run", "runs", "output", "steps", "ledger", "calls"];

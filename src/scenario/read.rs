@@ -12,13 +12,14 @@ use serde_json::{Map, Value};
 
 use super::file::{Action, Crash, Expect, RunStatus, Runs, Scenario, StepStatus, TestFile};
 use crate::definition;
-use crate::diag::{Finding, FindingCode, SourceFile, Span, in_file_order, nearest};
+use crate::diag::{Finding, FindingCode, SourceFile, Span, in_file_order};
 use crate::dsl::schema::Form;
 use crate::dsl::tree::join;
 use crate::dsl::{Part, Tree, json};
 use crate::faults::Faults;
 use crate::limits::Limits;
 use crate::names::{StepName, is_run_id};
+use crate::suggest::nearest;
 use crate::template::{Expression, Template};
 
 /// The file that findings are in, and the findings.

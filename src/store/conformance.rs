@@ -140,7 +140,7 @@ fn misfits_are_refused_and_leave_nothing(store: &impl Journal) {
 fn of_two_starts_with_one_id_one_wins(store: &impl Journal) {
     let (first, second) = (store.commit(start(run(1), "same", &[b"a"])), store.commit(start(run(2), "same", &[b"b"])));
     let other = store.commit(start(run(3), "other", &[b"c"]));
-    assert_eq!(wait(first).is_ok(), true);
+    assert!(wait(first).is_ok());
     assert!(matches!(wait(second), Err(StoreError::IdTaken { .. })));
     wait(other).expect("only that commit fails");
     assert_eq!(store.run_by_id("same"), Ok(Some(run(1))));

@@ -296,10 +296,13 @@ mod tests {
 
     /// Runs the workload on `disk`, which marks every acknowledgement. Returns how many there were, and what ended it.
     fn work(disk: &FaultDisk, commits: &[Commit]) -> (usize, Option<StoreError>) {
-        let store = match RedbStore::with_backend(disk.clone()) {
-            Ok(store) => store,
-            Err(error) => return (0, Some(error)),
-        };
+        match RedbStore::with_backend(disk.clone()) {
+            Ok(store) => work_in(store, disk, commits),
+            Err(error) => (0, Some(error)),
+        }
+    }
+
+    fn work_in(store: RedbStore, disk: &FaultDisk, commits: &[Commit]) -> (usize, Option<StoreError>) {
         disk.mark(0);
         for (index, commit) in commits.iter().enumerate() {
             if let Err(error) = wait(store.commit(commit.clone())) {
@@ -333,7 +336,12 @@ mod tests {
         wait(store.commit(probe)).err().map(|error| format!("does not go on: {error}"))
     }
 
-    /// Loses power after every entry of `log`, in four ways each. Returns the flaws.
+    /// Tells whether everything is to be tried; by default the tests try a part, so that they take seconds.
+    fn full() -> bool {
+        std::env::var_os("FLOWRUN_FULL").is_some()
+    }
+
+    /// Loses power after every entry of `log`, in two of four ways each, or in all. Returns the flaws.
     fn sweep(before: Vec<u8>, log: &[Op], states: &[Dump]) -> (usize, Vec<String>) {
         let (mut replay, mut flaws, mut crashes) = (Replay::from(before), Vec::new(), 0);
         for (at, op) in log.iter().enumerate() {
@@ -343,7 +351,13 @@ mod tests {
             let images = match op {
                 // Nothing is unsynced just after a sync.
                 Op::Sync => vec![Surviving::Nothing],
-                _ => vec![Surviving::Nothing, Surviving::Everything, Surviving::Some(seed), Surviving::Torn(seed)],
+                _ if full() => {
+                    vec![Surviving::Nothing, Surviving::Everything, Surviving::Some(seed), Surviving::Torn(seed)]
+                }
+                _ => vec![
+                    if at % 2 == 0 { Surviving::Nothing } else { Surviving::Everything },
+                    [Surviving::Some(seed), Surviving::Torn(seed)][at / 2 % 2],
+                ],
             };
             for surviving in images {
                 crashes += 1;
@@ -362,7 +376,22 @@ mod tests {
         let disk = FaultDisk::default();
         assert_eq!(work(&disk, &commits), (commits.len(), None));
         let (crashes, flaws) = sweep(vec![], &disk.log(), &states);
-        assert!(crashes > 500, "only {crashes} crashes were tried");
+        assert!(crashes > 250, "only {crashes} crashes were tried");
+        assert!(flaws.is_empty(), "{} of {crashes}:\n{}", flaws.len(), flaws.join("\n"));
+    }
+
+    #[test]
+    fn a01_a02_a03_the_same_where_commits_are_made_for_a_quick_repair() {
+        let commits = workload();
+        let states = expected(&commits);
+        let disk = FaultDisk::default();
+        let store = RedbStore::with_backend_quick_repair(disk.clone()).expect("a new store");
+        let syncs = |disk: &FaultDisk| disk.log().iter().filter(|op| matches!(op, Op::Sync)).count();
+        let before = syncs(&disk);
+        assert_eq!(work_in(store, &disk, &commits), (commits.len(), None));
+        assert!(syncs(&disk) - before >= 2 * commits.len(), "a commit for a quick repair has two phases");
+        let (crashes, flaws) = sweep(vec![], &disk.log(), &states);
+        assert!(crashes > 250, "only {crashes} crashes were tried");
         assert!(flaws.is_empty(), "{} of {crashes}:\n{}", flaws.len(), flaws.join("\n"));
     }
 
@@ -425,8 +454,7 @@ mod tests {
         let operations = disk.operations();
         assert!(operations > 200);
 
-        // All of them take half a minute; every one is as good as another.
-        let step = if std::env::var_os("FLOWRUN_FULL").is_some() { 1 } else { 11 };
+        let step = if full() { 1 } else { 11 };
         for at in (0..operations).step_by(step) {
             for fault in [Misbehaviour::FailOnce(at), Misbehaviour::FailFrom(at)] {
                 let disk = FaultDisk::holding(empty.clone());

@@ -158,7 +158,7 @@ impl<B: StorageBackend> StorageBackend for Held<B> {
     fn set_len(&self, length: u64) -> io::Result<()> {
         let Some(mut held) = self.disk.held() else { return self.disk.inner.set_len(length) };
         if length < self.disk.length(&held)? {
-            if length % BLOCK as u64 != 0 {
+            if !length.is_multiple_of(BLOCK as u64) {
                 return Err(io::Error::other("a file is only ever cut at a page"));
             }
             // What is cut off reads as zeros if the file grows again, also where the disk still has the old bytes.

@@ -256,3 +256,66 @@ impl Journal for MemoryStore {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Poll, Waker};
+
+    use super::super::conformance::{add, run, start, wait};
+    use super::*;
+
+    /// Returns the answer to a commit; nothing if it hangs.
+    fn answer(store: &MemoryStore, commit: Commit) -> Option<Result<(), StoreError>> {
+        match store.commit(commit).as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(answer) => Some(answer),
+            Poll::Pending => None,
+        }
+    }
+
+    /// Stops the world with `fate` at the second of three commits, and returns what the next process finds.
+    fn crash(fate: CommitFate) -> MemoryStore {
+        let store =
+            MemoryStore::with_id([3; 16]).on_commit(move |number| if number == 1 { fate } else { CommitFate::Write });
+        assert_eq!(answer(&store, start(run(1), "order-1", &[b"a"])), Some(Ok(())));
+        assert!(!store.is_stopped());
+        assert_eq!(answer(&store, add(run(1), 1, &[b"b"])), None);
+        assert!(store.is_stopped());
+        assert_eq!(answer(&store, add(run(1), 2, &[b"c"])), None, "the world stands still");
+        let next = store.reopen();
+        assert_eq!(next.store_id(), [3; 16]);
+        next
+    }
+
+    #[test]
+    fn a_crash_after_a_commit_keeps_it() {
+        let next = crash(CommitFate::WriteThenHang);
+        assert_eq!(next.records(run(1)), Ok(vec![b"a".to_vec(), b"b".to_vec()]));
+        assert_eq!(answer(&next, add(run(1), 2, &[b"c"])), Some(Ok(())));
+        assert_eq!(next.commits(), 3);
+    }
+
+    #[test]
+    fn a_crash_before_a_commit_does_not() {
+        let next = crash(CommitFate::Hang);
+        assert_eq!(next.records(run(1)), Ok(vec![b"a".to_vec()]));
+        assert_eq!(answer(&next, add(run(1), 1, &[b"b"])), Some(Ok(())));
+    }
+
+    #[test]
+    fn a_handle_that_was_followed_by_another_writes_nothing_any_more() {
+        let store = MemoryStore::default();
+        let next = store.reopen();
+        assert_eq!(answer(&store, start(run(1), "order-1", &[b"a"])), None);
+        assert_eq!(next.run(run(1)), Ok(None));
+    }
+
+    #[test]
+    fn a_disk_that_fails_fails_for_good() {
+        let store = MemoryStore::default().fail_after(1);
+        wait(store.commit(start(run(1), "order-1", &[b"a"]))).expect("written");
+        for _ in 0..2 {
+            assert!(matches!(wait(store.commit(add(run(1), 1, &[b"b"]))), Err(StoreError::Io { .. })));
+        }
+        assert_eq!(store.records(run(1)), Ok(vec![b"a".to_vec()]));
+    }
+}

@@ -18,7 +18,7 @@ use super::held::Held;
 use super::journal::StoreError;
 use super::redb::RedbStore;
 use super::tables::{self, BREAKERS, BY_RUN, DEFINITIONS, DONE, FORMAT, Fault, IDS, JOURNAL, LIVE, META, from_redb};
-use super::writer::Identity;
+use super::writer::{Identity, QUICK_REPAIR_FROM};
 use crate::time::{Clock as _, SystemClock};
 
 /// How a store is opened.
@@ -55,7 +55,7 @@ impl RedbStore {
         let (held, release) = Held::new(backend, false);
         let opened = open_backend(&name, held, false, length <= CHECK_WHOLE_UP_TO)?;
         release.release().map_err(|e| io_error(path, &e))?;
-        Self::begin(opened, name, Some(identity))
+        Self::begin(opened, name, Some(identity), QUICK_REPAIR_FROM)
     }
 }
 

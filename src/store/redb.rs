@@ -17,7 +17,7 @@ use super::journal::{Commit, Committed, Journal, LiveRow, RunRow, StoreError};
 use super::open::{Opened, open_backend};
 use super::queue::{Job, Queue, Start};
 use super::tables::{self, BREAKERS, DEFINITIONS, Fault, JOURNAL, LIVE, run_key};
-use super::writer::{Identity, Shared, Writer};
+use super::writer::{Identity, QUICK_REPAIR_FROM, Shared, Writer};
 use crate::names::RunKey;
 
 /// A store in a redb file, held by this process alone.
@@ -47,12 +47,29 @@ impl RedbStore {
     /// # Errors
     /// When it cannot be read or is not a store.
     pub fn with_backend(backend: impl StorageBackend) -> Result<Self, StoreError> {
+        Self::over(backend, QUICK_REPAIR_FROM)
+    }
+
+    /// Opens the store that `backend` holds, and writes for a quick repair as a large file does.
+    ///
+    /// # Errors
+    /// When it cannot be read or is not a store.
+    pub fn with_backend_quick_repair(backend: impl StorageBackend) -> Result<Self, StoreError> {
+        Self::over(backend, 0)
+    }
+
+    fn over(backend: impl StorageBackend, quick_repair_from: u64) -> Result<Self, StoreError> {
         const NAME: &str = "the store";
-        Self::begin(open_backend(NAME, backend, true, false)?, NAME.into(), None)
+        Self::begin(open_backend(NAME, backend, true, false)?, NAME.into(), None, quick_repair_from)
     }
 
     /// Starts the writer over an open file.
-    pub(super) fn begin(opened: Opened, path: String, identity: Option<Identity>) -> Result<Self, StoreError> {
+    pub(super) fn begin(
+        opened: Opened,
+        path: String,
+        identity: Option<Identity>,
+        quick_repair_from: u64,
+    ) -> Result<Self, StoreError> {
         let Opened { database, id, .. } = opened;
         let database = Arc::new(database);
         let (next_sequence, definitions) = guarded(|| -> Result<_, Fault> {
@@ -71,7 +88,8 @@ impl RedbStore {
             definitions: Mutex::new(definitions),
             written: Default::default(),
         });
-        let writer = Writer::new(Arc::clone(&database), Arc::clone(&shared), identity, next_sequence);
+        let writer =
+            Writer::new(Arc::clone(&database), Arc::clone(&shared), identity, quick_repair_from, next_sequence);
         let thread = std::thread::Builder::new()
             .name("flowrun-store".into())
             .spawn(move || writer.run())

@@ -19,7 +19,7 @@ use super::tables::{self, BREAKERS, BY_RUN, DEFINITIONS, DONE, Fault, IDS, JOURN
 use crate::names::RunKey;
 
 /// From this size on every transaction records what a repair would have to find out by reading the whole file.
-const QUICK_REPAIR_FROM: u64 = 256 << 20;
+pub(super) const QUICK_REPAIR_FROM: u64 = 256 << 20;
 
 /// What the writer shares with those who ask.
 #[derive(Debug)]
@@ -78,6 +78,8 @@ pub(super) struct Writer {
     pub shared: Arc<Shared>,
     /// Absent for stores that are no files.
     pub identity: Option<Identity>,
+    /// From which size of the file on transactions are made for a quick repair.
+    quick_repair_from: u64,
     next_sequence: u64,
     /// Runs that have written and are not final.
     runs: HashMap<RunKey, Tail>,
@@ -93,8 +95,22 @@ struct Tail {
 
 impl Writer {
     /// Returns a writer that goes on after the last record.
-    pub fn new(database: Arc<Database>, shared: Arc<Shared>, identity: Option<Identity>, next_sequence: u64) -> Self {
-        Self { database, shared, identity, next_sequence, runs: HashMap::new(), pace: Pace::default() }
+    pub fn new(
+        database: Arc<Database>,
+        shared: Arc<Shared>,
+        identity: Option<Identity>,
+        quick_repair_from: u64,
+        next_sequence: u64,
+    ) -> Self {
+        Self {
+            database,
+            shared,
+            identity,
+            quick_repair_from,
+            next_sequence,
+            runs: HashMap::new(),
+            pace: Pace::default(),
+        }
     }
 
     /// Writes until the queue ends.
@@ -127,7 +143,7 @@ impl Writer {
         let group = self.pace.begin();
         let mut tx = self.database.begin_write()?;
         tx.set_durability(Durability::Immediate)?;
-        tx.set_quick_repair(size >= QUICK_REPAIR_FROM);
+        tx.set_quick_repair(size >= self.quick_repair_from);
         let mut refused = Vec::new();
         let mut records = 0;
         {

@@ -8,9 +8,9 @@ use serde_json::Value;
 
 use super::TemplateError;
 use super::budget::{Budget, Fault};
-use super::nearest::nearest;
 use super::syntax::{Arguments, CompareOp, Kind, MathOp};
 use super::value::{self, Num, kind, text, truth};
+use crate::suggest::nearest;
 
 /// What a filter gives.
 pub(super) enum Outcome {
@@ -201,6 +201,13 @@ static TESTS: &[Test] = &[
 /// Whether there is such a filter.
 pub(super) fn is_filter(name: &str) -> bool {
     FILTERS.iter().any(|filter| filter.name == name) || matches!(name, "default" | "d")
+}
+
+/// Returns the first name of every filter and test, `default` and `defined` included.
+#[cfg(test)]
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    let filters = FILTERS.iter().map(|filter| filter.name);
+    filters.chain(TESTS.iter().map(|test| test.names[0])).chain(["default", "defined", "undefined"])
 }
 
 /// Says what to write instead of a method that other languages have.

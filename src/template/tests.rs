@@ -801,3 +801,11 @@ fn no_template_panics_however_it_is_cut() {
         }
     }
 }
+
+#[test]
+fn the_guide_names_every_filter_and_test() {
+    let guide = include_str!("../../docs/templates.md");
+    for name in super::filters::names() {
+        assert!(guide.contains(&format!("`{name}`")) || guide.contains(&format!("`{name}(")), "{name}");
+    }
+}

@@ -5,9 +5,13 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use flowrun::diag::{Finding, SourceFile, Style, json, text};
+use flowrun::check::check;
+use flowrun::definition::{Definition, Overrides};
+use flowrun::diag::{Finding, SourceFile, Style, in_file_order, json, text};
 use flowrun::dsl;
 use flowrun::limits::Limits;
+
+use crate::contracts::contracts;
 
 /// What a directory of cases is held against: the bytes of a file to the file and its findings.
 type Look = fn(&Path) -> (SourceFile, Vec<Finding>);
@@ -22,6 +26,17 @@ fn dsl_findings(path: &Path) -> (SourceFile, Vec<Finding>) {
         }
         Err((file, finding)) => (file, vec![*finding]),
     }
+}
+
+fn check_findings(path: &Path) -> (SourceFile, Vec<Finding>) {
+    let (loaded, mut findings, file) = Definition::load_with_source(path, &Overrides::default(), &Limits::default());
+    if let Some(loaded) = &loaded {
+        findings.extend(check(loaded, &contracts()));
+        in_file_order(&mut findings);
+    }
+    // The snapshot shows the name alone, wherever the case lies.
+    let name = path.file_name().expect("a case has a name").to_string_lossy();
+    (SourceFile::new(name, &file.text), findings)
 }
 
 fn snapshot(file: &SourceFile, findings: &[Finding]) -> String {
@@ -80,6 +95,38 @@ fn compare(directory: &str, look: Look) {
 #[test]
 fn dsl() {
     compare("dsl", dsl_findings);
+}
+
+#[test]
+fn check_cases() {
+    compare("check", check_findings);
+}
+
+#[test]
+fn good_workflows_have_no_finding() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/check");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(root).expect("the cases are there") {
+        let path = entry.expect("the directory can be read").path();
+        let name = path.file_name().expect("a case has a name").to_string_lossy().into_owned();
+        if name.starts_with("good-") && name.ends_with(".yaml") {
+            let (file, findings) = check_findings(&path);
+            assert!(findings.is_empty(), "{}", snapshot(&file, &findings));
+            seen += 1;
+        }
+    }
+    assert!(seen >= 10, "only {seen} good workflows");
+}
+
+#[test]
+fn the_shipped_workflow_has_no_finding() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("workflows/ecommerce-order.yaml");
+    let (loaded, mut findings, file) = Definition::load_with_source(&path, &Overrides::default(), &Limits::default());
+    let loaded = loaded.expect("it can be read");
+    let contracts = flowrun::orders::registry().finish().expect("the handlers are in order").contracts();
+    findings.extend(check(&loaded, &contracts));
+    assert!(findings.is_empty(), "{}", snapshot(&file, &findings));
+    flowrun::plan::compile(&loaded, &contracts).expect("it compiles");
 }
 
 fn test_file_findings(path: &Path) -> (SourceFile, Vec<Finding>) {

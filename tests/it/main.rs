@@ -1,5 +1,10 @@
 //! One binary for all tests that look at flowrun from outside.
 mod cases;
+mod contracts;
+mod lab;
+mod mutations;
+mod plan;
+mod rules;
 mod scenarios;
 mod schema;
 mod yaml;

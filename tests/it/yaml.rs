@@ -185,9 +185,17 @@ fn hostile_files_end_quickly_and_with_a_finding() {
         "*".repeat(100_000),
         "!".repeat(100_000),
         "x".repeat(1_000_000),
+        "a: 1\n".repeat(200_000),
+        (0..100_000).map(|i| format!("k{i}: 1\n")).collect(),
+        (0..80_000).map(|i| format!("k{i}: !x 1\n")).collect(),
+        format!("flowrun: 1\nname: a\nsteps:\n{}", (0..100_000).map(|i| format!(" s{i}:\n")).collect::<String>()),
+        format!("{SMALL}finally:\n{}", (0..70_000).map(|i| format!(" s{i}: {{}}\n")).collect::<String>()),
     ] {
         for limits in [&limits, &endless] {
+            #[expect(clippy::disallowed_methods, reason = "a hostile file must not take long")]
+            let begun = std::time::Instant::now();
             assert!(!read(&text, limits).is_empty(), "{}", &text[..20.min(text.len())]);
+            assert!(begun.elapsed().as_secs() < 20, "{:?} for {:?}", begun.elapsed(), &text[..20.min(text.len())]);
         }
     }
 }

@@ -1,0 +1,420 @@
+//! A laboratory for runs: a workflow as text, handlers that do as they are told, virtual time, and as many lives of
+//! the process as a test wants.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::future::Future;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use flowrun::definition::{Definition, Loaded};
+use flowrun::engine::report::RunReport;
+use flowrun::engine::view::View;
+use flowrun::engine::{Engine, EngineOptions, Patience, Submission, Workflow};
+use flowrun::handlers::{Confirmation, Contracts, Handlers, Registry, State, StepCtx, StepError, World};
+use flowrun::limits::Limits;
+use flowrun::names::RunKey;
+use flowrun::store::journal::Journal;
+use flowrun::store::memory::MemoryStore;
+use flowrun::time::{Clock, Sleep, Timestamp, VirtualClock};
+use serde_json::{Value, json};
+
+/// The day on which every test begins.
+const BEGIN: Timestamp = Timestamp(1_800_000_000_000);
+
+/// What a handler does when it is called.
+#[derive(Clone, Debug)]
+pub enum Act {
+    /// Returns this.
+    Return(Value),
+    /// Fails: it did not happen, and may work later.
+    Retryable(&'static str),
+    /// Fails: it did not happen, and will not.
+    Permanent(&'static str),
+    /// Fails: it may have happened.
+    Unknown(&'static str),
+    /// Takes so long before it returns its input.
+    Slow(Duration),
+    /// Takes so long, whatever the cancellation token says, and then fails permanently.
+    SlowFailure(Duration, &'static str),
+    /// Returns when the cancellation token is set.
+    UntilCancelled,
+    /// Never answers.
+    Hang,
+    /// Panics.
+    Panic,
+    /// Answers a confirm: it was done, and returned this.
+    Done(Value),
+    /// Answers a confirm: it was not done.
+    NotDone,
+    /// Answers a confirm: it cannot be said.
+    CannotSay,
+}
+
+/// A call that a handler got.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Called {
+    /// The handler and the step: `act.keyed charge`, or `act.keyed charge[2]`.
+    pub what: String,
+    /// The attempt.
+    pub attempt: u32,
+    /// The idempotency key.
+    pub key: String,
+    /// The input.
+    pub input: Value,
+    /// Milliseconds since the test began.
+    pub at_ms: i64,
+}
+
+/// What the handlers share.
+#[derive(Default)]
+pub struct Script {
+    acts: Mutex<BTreeMap<String, VecDeque<Act>>>,
+    calls: Mutex<Vec<Called>>,
+}
+
+impl Script {
+    async fn play(&self, handler: &str, ctx: &StepCtx, input: &Value) -> Result<Act, StepError> {
+        let place = ctx.item.map_or_else(|| ctx.step.to_string(), |item| format!("{}[{item}]", ctx.step));
+        let what = format!("{handler} {place}");
+        self.calls.lock().unwrap().push(Called {
+            what: what.clone(),
+            attempt: ctx.attempt,
+            key: ctx.key.to_string(),
+            input: input.clone(),
+            at_ms: ctx.now().0 - BEGIN.0,
+        });
+        let act = {
+            let mut acts = self.acts.lock().unwrap();
+            let queue = acts.get_mut(&what);
+            // The last act is repeated for ever.
+            queue.and_then(|queue| if queue.len() > 1 { queue.pop_front() } else { queue.front().cloned() })
+        };
+        match act.unwrap_or_else(|| Act::Return(input.clone())) {
+            Act::Retryable(code) => Err(StepError::retryable(code, "as told")),
+            Act::Permanent(code) => Err(StepError::permanent(code, "as told")),
+            Act::Unknown(code) => Err(StepError::unknown(code, "as told")),
+            Act::Slow(time) => {
+                ctx.sleep(time).await;
+                Ok(Act::Return(input.clone()))
+            }
+            Act::SlowFailure(time, code) => {
+                ctx.sleep(time).await;
+                Err(StepError::permanent(code, "as told"))
+            }
+            Act::UntilCancelled => {
+                ctx.cancellation.cancelled().await;
+                Ok(Act::Return(json!("stopped")))
+            }
+            Act::Hang => std::future::pending().await,
+            Act::Panic => panic!("as told"),
+            other => Ok(other),
+        }
+    }
+}
+
+async fn output(handler: &str, ctx: StepCtx, script: State<Arc<Script>>, input: Value) -> Result<Value, StepError> {
+    match script.play(handler, &ctx, &input).await? {
+        Act::Return(value) => Ok(value),
+        other => panic!("{handler} cannot {other:?}"),
+    }
+}
+
+async fn answer(
+    handler: &str,
+    ctx: StepCtx,
+    script: State<Arc<Script>>,
+    input: Value,
+) -> Result<Confirmation<Value>, StepError> {
+    match script.play(handler, &ctx, &input).await? {
+        Act::Done(value) => Ok(Confirmation::Done(value)),
+        Act::NotDone => Ok(Confirmation::NotDone),
+        Act::CannotSay | Act::Return(_) => Ok(Confirmation::Unknown),
+        other => panic!("{handler} cannot {other:?}"),
+    }
+}
+
+macro_rules! plays {
+    ($($fn:ident as $name:literal: $out:ty = $play:ident;)*) => {
+        $(async fn $fn(ctx: StepCtx, script: State<Arc<Script>>, input: Value) -> Result<$out, StepError> {
+            $play($name, ctx, script, input).await
+        })*
+    };
+}
+
+plays! {
+    read as "read": Value = output;
+    once as "act.once": Value = output;
+    safe as "act.safe": Value = output;
+    keyed as "act.keyed": Value = output;
+    other as "other.keyed": Value = output;
+    undo as "undo": Value = output;
+    undo_once as "undo.once": Value = output;
+    lookup as "lookup": Confirmation<Value> = answer;
+    lookup_weak as "lookup.weak": Confirmation<Value> = answer;
+}
+
+/// Returns the handlers that workflows of a laboratory can use.
+pub fn registry(script: &Arc<Script>) -> Registry {
+    const CODES: [&str; 3] = ["a.down", "a.no", "a.lost"];
+    Registry::new()
+        .state(Arc::clone(script))
+        .handler("read", read)
+        .errors(CODES)
+        .handler("act.once", once)
+        .effect("acted")
+        .errors(CODES)
+        .handler("act.safe", safe)
+        .effect("acted")
+        .safe()
+        .errors(CODES)
+        .handler("act.keyed", keyed)
+        .effect("acted")
+        .keyed()
+        .errors(CODES)
+        .handler("other.keyed", other)
+        .effect("acted")
+        .keyed()
+        .errors(CODES)
+        .handler("undo", undo)
+        .undoes("acted", "undone")
+        .keyed()
+        .if_absent_ok()
+        .blocks_late()
+        .errors(CODES)
+        .handler("undo.once", undo_once)
+        .undoes("acted", "undone")
+        .errors(CODES)
+        .handler("lookup", lookup)
+        .blocks_late()
+        .errors(CODES)
+        .handler("lookup.weak", lookup_weak)
+        .errors(CODES)
+}
+
+/// A clock that goes on from one life of the process to the next.
+#[derive(Clone, Default)]
+struct LifeClock(Arc<Mutex<(Timestamp, Option<VirtualClock>)>>);
+
+impl Clock for LifeClock {
+    fn now(&self) -> Timestamp {
+        let mut state = self.0.lock().unwrap();
+        if let Some(clock) = state.1 {
+            state.0 = clock.now();
+        }
+        state.0
+    }
+
+    fn sleep_until(&self, at: Timestamp) -> Sleep {
+        let clock = self.0.lock().unwrap().1.expect("somebody lives");
+        clock.sleep_until(at)
+    }
+}
+
+/// A workflow, its store, and its handlers.
+pub struct Lab {
+    text: String,
+    clock: LifeClock,
+    script: Arc<Script>,
+    handlers: Mutex<Handlers>,
+    store: Mutex<MemoryStore>,
+    pub limits: Limits,
+}
+
+impl Lab {
+    /// Makes a laboratory for a workflow; `body` is what follows the name.
+    pub fn new(body: &str) -> Self {
+        let clock = LifeClock(Arc::new(Mutex::new((BEGIN, None))));
+        let script = Arc::new(Script::default());
+        let handlers = registry(&script)
+            .build(&World::in_memory(Arc::new(clock.clone())))
+            .expect("the laboratory's handlers fit together");
+        Self {
+            text: text_of(body),
+            clock,
+            script,
+            handlers: Mutex::new(handlers),
+            store: Mutex::new(MemoryStore::with_id([7; 16])),
+            limits: Limits::default(),
+        }
+    }
+
+    /// Tells a handler what to do for a step, call after call; the last act is repeated.
+    pub fn script(self, what: &str, acts: impl IntoIterator<Item = Act>) -> Self {
+        self.script.acts.lock().unwrap().insert(what.to_owned(), acts.into_iter().collect());
+        self
+    }
+
+    /// Returns the calls that handlers got so far.
+    pub fn calls(&self) -> Vec<Called> {
+        self.script.calls.lock().unwrap().clone()
+    }
+
+    /// Returns which handler was called for which step, in order.
+    pub fn called(&self) -> Vec<String> {
+        self.calls().into_iter().map(|c| c.what).collect()
+    }
+
+    fn contracts(&self) -> Contracts {
+        self.handlers.lock().unwrap().contracts()
+    }
+
+    /// Makes the workflow of the laboratory.
+    pub fn workflow(&self) -> Arc<Workflow> {
+        let definition = Definition {
+            path: "lab.yaml".to_owned(),
+            text: self.text.clone(),
+            files: indexmap::IndexMap::new(),
+            config: json!({}),
+        };
+        let (loaded, findings) = definition.reopen(&self.limits);
+        let loaded = loaded.unwrap_or_else(|| panic!("{findings:#?}\n{}", self.text));
+        let config = Value::Object(loaded.parsed.document.config.clone());
+        let loaded = Loaded { definition: Definition { config, ..loaded.definition.clone() }, ..loaded };
+        let errors: Vec<_> = flowrun::check::check(&loaded, &self.contracts())
+            .into_iter()
+            .filter(|f| f.severity == flowrun::diag::Severity::Error)
+            .map(|f| f.message)
+            .collect();
+        assert!(errors.is_empty(), "{errors:#?}\n{}", self.text);
+        Arc::new(Workflow::compile(&loaded, &self.contracts()).expect("the settings fit"))
+    }
+
+    /// Lets the process live through `story`, then kills it.
+    pub fn life<T, F: Future<Output = T>>(&self, story: impl FnOnce(Engine) -> F) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        let result = runtime.block_on(async {
+            let now = self.clock.now();
+            self.clock.0.lock().unwrap().1 = Some(VirtualClock::starting_at(now));
+            let store: Arc<dyn Journal> = {
+                let mut store = self.store.lock().unwrap();
+                *store = store.reopen();
+                Arc::new(store.reopen())
+            };
+            let options = EngineOptions { limits: self.limits.clone(), ..EngineOptions::default() };
+            let engine =
+                Engine::new(store, self.handlers.lock().unwrap().clone(), Arc::new(self.clock.clone()), options)
+                    .unwrap();
+            let result = story(engine).await;
+            self.clock.now();
+            result
+        });
+        self.clock.0.lock().unwrap().1 = None;
+        drop(runtime);
+        result
+    }
+
+    /// Runs the workflow as `it` in one life until it rests.
+    pub fn run(&self, input: Value) -> RunReport {
+        self.run_as("it", input)
+    }
+
+    /// Runs the workflow under an id in one life until it rests.
+    pub fn run_as(&self, id: &str, input: Value) -> RunReport {
+        let workflow = self.workflow();
+        self.life(|engine| async move {
+            let submitted = engine.submit(Submission { workflow, input, id: Some(id.into()) }).await.unwrap();
+            engine.rest(submitted.run, Patience::Timers).await.unwrap()
+        })
+    }
+
+    /// Lets time pass while nobody lives.
+    pub fn pass(&self, time: Duration) {
+        let mut clock = self.clock.0.lock().unwrap();
+        clock.0 = clock.0.after(time);
+    }
+
+    /// Changes the workflow's file; runs in the store are not asked.
+    pub fn edited(self, body: &str) -> Self {
+        Self { text: text_of(body), ..self }
+    }
+
+    /// Does something while no handler but the built-in ones is registered.
+    pub fn without_handlers<T>(&self, story: impl FnOnce() -> T) -> T {
+        let none = Registry::new().build(&World::in_memory(Arc::new(self.clock.clone()))).unwrap();
+        let handlers = std::mem::replace(&mut *self.handlers.lock().unwrap(), none);
+        let result = story();
+        *self.handlers.lock().unwrap() = handlers;
+        result
+    }
+
+    /// Starts the workflow, and kills the process when `time` has gone by.
+    pub fn run_and_kill_after(&self, input: Value, time: Duration) -> RunKey {
+        let workflow = self.workflow();
+        self.life(|engine| async move {
+            let submitted = engine.submit(Submission { workflow, input, id: Some("it".into()) }).await.unwrap();
+            self.clock.sleep_until(self.clock.now().after(time)).await;
+            submitted.run
+        })
+    }
+
+    /// Starts the workflow, and stops the process in order when `time` has gone by.
+    pub fn run_and_stop_after(&self, input: Value, time: Duration) {
+        let workflow = self.workflow();
+        self.life(|engine| async move {
+            engine.submit(Submission { workflow, input, id: Some("it".into()) }).await.unwrap();
+            self.clock.sleep_until(self.clock.now().after(time)).await;
+            engine.stop(Duration::from_secs(1)).await;
+        });
+    }
+
+    /// Lets a new process take up what is unfinished, and kills it when `time` has gone by.
+    pub fn resume_and_kill_after(&self, time: Duration) {
+        self.life(|engine| async move {
+            // Taking up runs that were under way when processes died waits for them.
+            let all = engine.clone();
+            tokio::spawn(async move { all.resume_all().await });
+            self.clock.sleep_until(self.clock.now().after(time)).await;
+        });
+    }
+
+    /// Lets a new process take up what is unfinished, until it rests.
+    pub fn resume(&self) -> RunReport {
+        self.life(|engine| async move {
+            engine.resume_all().await.unwrap();
+            let run = engine.find("it").unwrap();
+            engine.rest(run, Patience::Timers).await.unwrap()
+        })
+    }
+
+    /// Returns the types of the run's events, with the step where there is one: `step_started charge`.
+    pub fn history(&self) -> Vec<String> {
+        self.history_of("it")
+    }
+
+    /// Returns the types of the events of the run with this id.
+    pub fn history_of(&self, id: &str) -> Vec<String> {
+        let describe = |event: Value| {
+            let kind = event["type"].as_str().unwrap_or_default().to_owned();
+            match (event["step"].as_str(), event["item"].as_u64()) {
+                (Some(step), Some(item)) => format!("{kind} {step}[{item}]"),
+                (Some(step), None) => format!("{kind} {step}"),
+                (None, _) => kind,
+            }
+        };
+        self.events_of(id).into_iter().map(describe).collect()
+    }
+
+    /// Returns the run's events as JSON.
+    pub fn events(&self) -> Vec<Value> {
+        self.events_of("it")
+    }
+
+    /// Returns the events of the run with this id as JSON.
+    pub fn events_of(&self, id: &str) -> Vec<Value> {
+        let store: Arc<dyn Journal> = Arc::new(self.store.lock().unwrap().reopen());
+        let view = View::new(store, self.contracts(), self.limits.clone());
+        let run = view.find(id).unwrap();
+        view.history_json(run).unwrap()
+    }
+}
+
+fn text_of(body: &str) -> String {
+    format!("flowrun: 1\nname: lab\n{}", unindented(body))
+}
+
+/// Takes the common indentation from a text, so that workflows can stand indented in tests.
+fn unindented(text: &str) -> String {
+    let lines = || text.lines().filter(|l| !l.trim().is_empty());
+    let margin = lines().map(|l| l.len() - l.trim_start().len()).min().unwrap_or(0);
+    text.lines().map(|l| l.get(margin..).unwrap_or("").to_owned() + "\n").collect()
+}

@@ -1,0 +1,417 @@
+//! Rules 9 to 13: failure, compensation, cancel, deadline, pivot, park.
+
+use flowrun::engine::{Engine, EngineError, Patience};
+use flowrun::machine::Refusal;
+use flowrun::names::RunKey;
+use serde_json::json;
+
+use super::S;
+use crate::lab::{Act, Lab};
+
+#[test]
+fn rule_09_what_was_done_is_undone_in_reverse_order_of_dependency() {
+    let lab = Lab::new(
+        "
+        steps:
+          a: { uses: act.keyed, compensate: { uses: undo } }
+          b: { needs: [a], uses: read }
+          c: { needs: [b], uses: act.keyed, compensate: { uses: undo } }
+          d: { needs: [a], uses: act.keyed, compensate: { uses: undo } }
+          e: { needs: [c, d], uses: act.once }
+        ",
+    )
+    .script("act.once e", [Act::Permanent("a.no")]);
+    let report = lab.run(json!({}));
+    assert_eq!((report.status.as_str(), report.exit_code()), ("failed", 4));
+    assert_eq!(report.undone.last().map(String::as_str), Some("a"), "{:?}", report.undone);
+    assert_eq!(report.undone.len(), 3);
+    let error = report.error.unwrap();
+    assert_eq!((error.code.as_str(), error.step.as_deref()), ("a.no", Some("e")));
+}
+
+/// The run of the laboratory, in a new life.
+fn found(engine: &Engine) -> RunKey {
+    engine.find("it").unwrap()
+}
+
+#[test]
+fn rule_09_nothing_starts_or_is_retried_in_a_drain_and_running_attempts_end_by_themselves() {
+    let lab = Lab::new(
+        "
+        steps:
+          bad: { uses: read, with: 1 }
+          slow: { uses: act.keyed, compensate: { uses: undo } }
+          after_slow: { needs: [slow], uses: act.safe }
+          retried: { uses: act.safe, retry: { attempts: 9, delay: 30s, jitter: none } }
+          waiting: { wait: { for: 1h } }
+        ",
+    )
+    .script("read bad", [Act::SlowFailure(5 * S, "a.no")])
+    .script("act.keyed slow", [Act::Slow(20 * S)])
+    .script("act.safe retried", [Act::Retryable("a.down")]);
+    let report = lab.run(json!({}));
+    let status = |step: &str| report.steps[step].status.clone();
+    assert_eq!(status("slow"), "compensated", "it ended by itself and was undone");
+    assert_eq!(status("after_slow"), "pending");
+    assert_eq!((status("retried").as_str(), report.steps["retried"].attempts), ("failed", 1));
+    assert_eq!(report.steps["waiting"].error.as_ref().unwrap().code, "cancelled");
+    assert_eq!((report.error.as_ref().unwrap().code.as_str(), report.exit_code()), ("a.no", 4));
+    assert_eq!(lab.calls().last().unwrap().at_ms, 20_000);
+}
+
+#[test]
+fn rule_09_running_attempts_get_a_cancellation_token() {
+    let lab = Lab::new("steps: { bad: { uses: read }, long: { uses: act.keyed, timeout: 1h } }")
+        .script("read bad", [Act::Permanent("a.no")])
+        .script("act.keyed long", [Act::UntilCancelled]);
+    let report = lab.run(json!({}));
+    assert_eq!(report.steps["long"].status, "succeeded");
+    let end = lab.events().pop().unwrap();
+    assert_eq!(end["at"], "2027-01-15T08:00:00.000Z", "it did not take its hour");
+}
+
+#[test]
+fn rule_09_two_branches_fail_in_the_same_instant_and_the_first_cause_is_kept() {
+    let lab = Lab::new("steps: { a: { uses: read }, b: { uses: act.safe }, join: { needs: [a, b], uses: read } }")
+        .script("read a", [Act::SlowFailure(S, "a.no")])
+        .script("act.safe b", [Act::SlowFailure(S, "a.down")]);
+    let report = lab.run(json!({}));
+    let history = lab.history();
+    let first = history.iter().find(|e| e.starts_with("step_failed")).unwrap();
+    let error = report.error.unwrap();
+    assert_eq!(*first, format!("step_failed {}", error.step.unwrap()));
+    assert_eq!(history.iter().filter(|e| e.starts_with("step_failed")).count(), 2, "all causes are recorded");
+    assert_eq!(history.iter().filter(|e| e.starts_with("drain_started")).count(), 1);
+}
+
+#[test]
+fn rule_09_order_is_kept_through_steps_that_have_nothing_to_undo_and_independent_ones_go_together() {
+    let lab = Lab::new(
+        "
+        steps:
+          a: { uses: act.keyed, compensate: { uses: undo } }
+          b: { needs: [a], uses: read }
+          c: { needs: [b], uses: act.keyed, compensate: { uses: undo } }
+          x: { needs: [b], uses: act.keyed, compensate: { uses: undo } }
+          bad: { needs: [c, x], uses: act.once }
+        ",
+    )
+    .script("act.once bad", [Act::Permanent("a.no")])
+    .script("undo c", [Act::Slow(10 * S)])
+    .script("undo x", [Act::Slow(10 * S)]);
+    lab.run(json!({}));
+    let undos: Vec<(String, i64)> =
+        lab.calls().into_iter().filter(|c| c.what.starts_with("undo")).map(|c| (c.what, c.at_ms)).collect();
+    assert_eq!(undos.iter().map(|u| u.1).collect::<Vec<_>>(), [0, 0, 10_000]);
+    assert_eq!(undos[2].0, "undo a");
+}
+
+#[test]
+fn rule_09_a_failed_undo_does_not_stop_the_others() {
+    let lab = Lab::new(
+        "
+        steps:
+          a: { uses: act.keyed, compensate: { uses: undo } }
+          b: { needs: [a], uses: act.keyed, compensate: { uses: undo, retry: { attempts: 2, delay: 1s } } }
+          bad: { needs: [b], uses: read }
+        ",
+    )
+    .script("read bad", [Act::Permanent("a.no")])
+    .script("undo b", [Act::Retryable("a.down")]);
+    let report = lab.run(json!({}));
+    assert_eq!(lab.called()[3..], ["undo b", "undo b", "undo a"]);
+    assert_eq!(
+        (report.steps["b"].status.as_str(), report.steps["a"].status.as_str()),
+        ("compensation_failed", "compensated")
+    );
+    assert_eq!((report.exit_code(), report.owed.len()), (5, 1));
+}
+
+#[test]
+fn rule_09_an_undo_sees_the_recorded_input_and_output() {
+    let lab = Lab::new(
+        "
+        steps:
+          a: { uses: act.keyed, with: { n: 1 }, compensate: { uses: undo, with: { out: '{{ output.id }}', key: '{{ key }}', order: '{{ input.order }}' } } }
+          bad: { needs: [a], uses: read }
+        ",
+    )
+    .script("act.keyed a", [Act::Return(json!({ "id": 9 }))])
+    .script("read bad", [Act::Permanent("a.no")]);
+    lab.run(json!({ "order": "O-1" }));
+    let calls = lab.calls();
+    assert_eq!(calls[2].input, json!({ "out": 9, "key": calls[0].key, "order": "O-1" }));
+}
+
+#[test]
+fn rule_10_compensate_tries_again_what_is_left() {
+    let lab = Lab::new(
+        "
+        steps:
+          a: { uses: act.keyed, compensate: { uses: undo } }
+          b: { needs: [a], uses: act.keyed, compensate: { uses: undo } }
+          bad: { needs: [b], uses: read }
+        finally: { audit: { uses: act.safe } }
+        ",
+    )
+    .script("read bad", [Act::Permanent("a.no")])
+    .script("undo b", [Act::Permanent("a.no"), Act::Return(json!(null))]);
+    assert_eq!(lab.run(json!({})).exit_code(), 5);
+    let report = lab.life(|engine| async move {
+        engine.compensate(found(&engine)).await.unwrap();
+        engine.rest(found(&engine), Patience::Timers).await.unwrap()
+    });
+    assert_eq!(report.exit_code(), 4);
+    assert_eq!(lab.called().iter().filter(|c| *c == "undo a").count(), 1, "what was undone is not undone again");
+    assert_eq!(lab.called().iter().filter(|c| *c == "act.safe audit").count(), 1, "finally never runs again");
+}
+
+#[test]
+fn rule_10_a_repair_by_hand_is_recorded() {
+    let lab = Lab::new(
+        "
+        steps:
+          a: { uses: act.keyed, compensate: { uses: undo } }
+          bad: { needs: [a], uses: read }
+        ",
+    )
+    .script("read bad", [Act::Permanent("a.no")])
+    .script("undo a", [Act::Permanent("a.no")]);
+    assert_eq!(lab.run(json!({})).exit_code(), 5);
+    let report = lab.life(|engine| async move {
+        engine.mark_done(found(&engine), "a".into(), None, "called the bank".into()).await.unwrap()
+    });
+    assert_eq!((report.exit_code(), report.owed.len()), (4, 0));
+    let last = lab.events().pop().unwrap();
+    assert_eq!((last["type"].as_str(), last["reason"].as_str()), (Some("marked_done"), Some("called the bank")));
+    let again = lab.life(|engine| async move { engine.compensate(found(&engine)).await.unwrap_err() });
+    assert!(matches!(again, EngineError::Refused(Refusal::Conflict { .. })), "{again}");
+}
+
+#[test]
+fn rule_11_cancel_drains_and_undoes() {
+    let lab = Lab::new(
+        "
+        steps:
+          a: { uses: act.keyed, compensate: { uses: undo } }
+          b: { needs: [a], wait: { signal: go } }
+        ",
+    );
+    lab.run(json!({}));
+    let report = lab.life(|engine| async move {
+        engine.cancel(found(&engine), Some("customer called".into()), true).await.unwrap();
+        engine.rest(found(&engine), Patience::Timers).await.unwrap()
+    });
+    assert_eq!((report.status.as_str(), report.exit_code()), ("cancelled", 6));
+    assert_eq!(report.undone, ["a"]);
+    let again = lab.life(|engine| async move { engine.cancel(found(&engine), None, true).await.unwrap_err() });
+    assert!(matches!(again, EngineError::Refused(Refusal::Final { .. })), "{again}");
+}
+
+#[test]
+fn rule_11_cancel_without_compensation_leaves_what_is_owed_and_says_so() {
+    let lab = Lab::new(
+        "
+        steps:
+          a: { uses: act.keyed, compensate: { uses: undo } }
+          b: { needs: [a], wait: { signal: go } }
+        ",
+    );
+    lab.run(json!({}));
+    let report = lab.life(|engine| async move {
+        engine.cancel(found(&engine), None, false).await.unwrap();
+        engine.rest(found(&engine), Patience::Timers).await.unwrap()
+    });
+    assert_eq!((report.status.as_str(), report.exit_code()), ("cancelled", 5));
+    assert_eq!(report.owed[0].step, "a");
+}
+
+#[test]
+fn rule_11_a_deadline_runs_while_waiting_and_while_down() {
+    let lab = Lab::new(
+        "
+        deadline: 10m
+        steps:
+          a: { uses: act.keyed, compensate: { uses: undo } }
+          b: { needs: [a], wait: { for: 1h } }
+        ",
+    );
+    lab.run_and_kill_after(json!({}), 60 * S);
+    let report = lab.resume();
+    let error = report.error.as_ref().unwrap();
+    assert_eq!((report.status.as_str(), error.code.as_str(), report.exit_code()), ("failed", "deadline", 4));
+    let drained = lab.events().into_iter().find(|e| e["type"] == "drain_started").unwrap();
+    assert_eq!(drained["at"], "2027-01-15T08:10:00.000Z");
+}
+
+#[test]
+fn rule_11_a_deadline_does_not_run_while_parked() {
+    let lab = Lab::new(
+        "
+        deadline: 10m
+        steps:
+          a: { uses: act.keyed, on_error: park }
+          b: { needs: [a], wait: { for: 8m } }
+        ",
+    )
+    .script("act.keyed a", [Act::Permanent("a.no"), Act::Return(json!(1))]);
+    assert_eq!(lab.run(json!({})).status, "parked");
+    lab.pass(3600 * S);
+    let report = lab.life(|engine| async move {
+        engine.retry(found(&engine), None).await.unwrap();
+        engine.rest(found(&engine), Patience::Timers).await.unwrap()
+    });
+    assert_eq!(report.status, "completed", "{:?}", report.error);
+}
+
+#[test]
+fn rule_11_once_a_drain_has_begun_cancel_and_deadline_change_nothing() {
+    let lab = Lab::new(
+        "
+        deadline: 20s
+        steps:
+          a: { uses: act.keyed, compensate: { uses: undo } }
+          bad: { needs: [a], uses: read }
+        ",
+    )
+    .script("read bad", [Act::Permanent("a.no")])
+    .script("undo a", [Act::Slow(60 * S)]);
+    lab.run_and_kill_after(json!({}), 5 * S);
+    let report = lab.life(|engine| async move {
+        engine.resume_all().await.unwrap();
+        engine.cancel(found(&engine), None, true).await.unwrap();
+        engine.rest(found(&engine), Patience::Timers).await.unwrap()
+    });
+    assert_eq!((report.status.as_str(), report.exit_code()), ("failed", 4));
+    assert_eq!(report.error.unwrap().code, "a.no");
+}
+
+const PIVOT: &str = "
+    steps:
+      a: { uses: act.keyed, compensate: { uses: undo } }
+      p: { needs: [a], uses: act.keyed, pivot: true }
+      b: { needs: [p], uses: read }
+    ";
+
+#[test]
+fn rule_12_behind_the_pivot_a_failure_parks_and_nothing_is_undone() {
+    let lab = Lab::new(PIVOT).script("read b", [Act::Permanent("a.no"), Act::Return(json!(1))]);
+    let report = lab.run(json!({}));
+    assert_eq!((report.status.as_str(), report.exit_code()), ("parked", 7));
+    assert_eq!(report.parked.unwrap().code, "pivot");
+    assert!(report.undone.is_empty());
+    let refused = lab.life(|engine| async move { engine.cancel(found(&engine), None, true).await.unwrap_err() });
+    assert!(matches!(refused, EngineError::Refused(Refusal::Pivot { .. })), "{refused}");
+    let report = lab.life(|engine| async move {
+        engine.retry(found(&engine), None).await.unwrap();
+        engine.rest(found(&engine), Patience::Timers).await.unwrap()
+    });
+    assert_eq!(report.status, "completed", "a retry goes on from there");
+    assert!(report.error.is_none());
+}
+
+#[test]
+fn rule_12_a_parked_run_behind_its_pivot_can_be_given_up() {
+    let lab = Lab::new(PIVOT).script("read b", [Act::Permanent("a.no")]);
+    lab.run(json!({}));
+    let report = lab.life(|engine| async move {
+        engine.cancel(found(&engine), None, false).await.unwrap();
+        engine.rest(found(&engine), Patience::Timers).await.unwrap()
+    });
+    assert_eq!((report.status.as_str(), report.exit_code()), ("cancelled", 5));
+    assert!(report.undone.is_empty());
+}
+
+#[test]
+fn rule_12_a_pivot_that_shows_in_a_drain_counts_too() {
+    let lab = Lab::new(
+        "
+        steps:
+          a: { uses: act.keyed, compensate: { uses: undo } }
+          p: { needs: [a], uses: act.keyed, pivot: true }
+          bad: { needs: [a], uses: read }
+        ",
+    )
+    .script("act.keyed p", [Act::Slow(10 * S)])
+    .script("read bad", [Act::Permanent("a.no")]);
+    assert_eq!(lab.run(json!({})).parked.unwrap().code, "pivot");
+
+    let unknown = Lab::new(PIVOT).script("act.keyed p", [Act::Unknown("a.lost")]);
+    assert_eq!(unknown.run(json!({})).parked.unwrap().code, "pivot", "so does one that stays unknown");
+
+    let failed = Lab::new(PIVOT).script("act.keyed p", [Act::Permanent("a.no")]);
+    assert_eq!(failed.run(json!({})).exit_code(), 4, "one that failed does not");
+}
+
+#[test]
+fn rule_12_an_unknown_later_step_is_undone_before_its_own_fallback() {
+    let lab = Lab::new(
+        "
+        steps:
+          p: { uses: act.keyed, pivot: true }
+          b: { needs: [p], uses: act.keyed, compensate: { uses: undo }, fallback: [{ name: other, uses: other.keyed }] }
+        ",
+    )
+    .script("act.keyed b", [Act::Unknown("a.lost")]);
+    let report = lab.run(json!({}));
+    assert_eq!(report.status, "completed");
+    assert_eq!(lab.called(), ["act.keyed p", "act.keyed b", "undo b", "other.keyed b"]);
+}
+
+#[test]
+fn rule_13_other_branches_go_on_and_then_the_run_is_parked() {
+    let lab = Lab::new(
+        "
+        steps:
+          a: { uses: act.keyed, on_error: park }
+          b: { needs: [a], uses: read }
+          c: { uses: act.safe }
+          d: { needs: [c], uses: act.safe }
+        ",
+    )
+    .script("act.keyed a", [Act::Permanent("a.no"), Act::Return(json!(1))])
+    .script("act.safe c", [Act::Slow(10 * S)]);
+    let report = lab.run(json!({}));
+    let statuses: Vec<&str> = report.steps.values().map(|s| s.status.as_str()).collect();
+    assert_eq!((report.status.as_str(), statuses), ("parked", vec!["failed", "pending", "succeeded", "succeeded"]));
+    let report = lab.life(|engine| async move {
+        engine.retry(found(&engine), Some("a".into())).await.unwrap();
+        engine.rest(found(&engine), Patience::Timers).await.unwrap()
+    });
+    assert_eq!(report.status, "completed");
+    assert_eq!(
+        lab.called().iter().filter(|c| c.starts_with("act.safe")).count(),
+        2,
+        "succeeded steps are not repeated"
+    );
+}
+
+#[test]
+fn rule_13_retry_is_refused_on_what_is_not_parked_and_from_names_one_step() {
+    let lab = Lab::new(
+        "
+        steps:
+          a: { uses: act.keyed, on_error: park }
+          b: { uses: act.safe, on_error: park }
+        ",
+    )
+    .script("act.keyed a", [Act::Permanent("a.no"), Act::Return(json!(1))])
+    .script("act.safe b", [Act::Permanent("a.no"), Act::Return(json!(1))]);
+    lab.run(json!({}));
+    let (unknown, report) = lab.life(|engine| async move {
+        let run = found(&engine);
+        let unknown = engine.retry(run, Some("nope".into())).await.unwrap_err();
+        engine.retry(run, Some("a".into())).await.unwrap();
+        (unknown, engine.rest(run, Patience::Timers).await.unwrap())
+    });
+    assert!(matches!(unknown, EngineError::Refused(Refusal::Unknown { .. })), "{unknown}");
+    assert_eq!((report.status.as_str(), lab.calls().len()), ("parked", 3), "only `a` was tried again");
+    let (report, refused) = lab.life(|engine| async move {
+        let run = found(&engine);
+        engine.retry(run, None).await.unwrap();
+        let report = engine.rest(run, Patience::Timers).await.unwrap();
+        (report, engine.retry(run, None).await.unwrap_err())
+    });
+    assert_eq!(report.status, "completed");
+    assert!(matches!(refused, EngineError::Refused(Refusal::Final { .. })), "{refused}");
+}

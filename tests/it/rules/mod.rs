@@ -1,0 +1,11 @@
+//! The rules of SPEC section 6, each with tests that carry its number.
+
+mod backward;
+mod ends;
+mod forward;
+mod shared;
+
+use std::time::Duration;
+
+/// A second.
+const S: Duration = Duration::from_secs(1);

@@ -1,0 +1,300 @@
+//! Rules 14 to 18: breakers, pinned definitions, secrets, ids, the recovery counter, signals.
+
+use std::sync::Arc;
+
+use flowrun::engine::{EngineError, Known, Patience, Submission};
+use flowrun::machine::Refusal;
+use serde_json::json;
+
+use super::S;
+use crate::lab::{Act, Lab};
+
+const GUARDED: &str = "
+    services: { gate: { breaker: { failures: 2, within: 60s, cooldown: 30s } } }
+    steps:
+      s:
+        uses: act.keyed
+        service: gate
+        retry: { attempts: 2, delay: 1s, jitter: none }
+        fallback: [{ name: other, errors: [breaker_open], uses: other.keyed }]
+    ";
+
+#[test]
+fn rule_14_the_breaker_is_shared_by_all_runs_and_survives_restarts() {
+    let lab = Lab::new(GUARDED).script("act.keyed s", [Act::Retryable("a.down")]);
+    assert_eq!(lab.run(json!({})).status, "failed", "the first order finds out");
+    let second = lab.run_as("second", json!({}));
+    assert_eq!(second.steps["s"].via.as_deref(), Some("other"), "the second does not even knock");
+    assert_eq!(second.steps["s"].attempts, 1, "being refused uses up no attempt");
+    assert_eq!(lab.called().iter().filter(|c| c.starts_with("act.keyed")).count(), 2);
+    assert!(lab.history_of("second").contains(&"attempt_refused s".to_owned()), "the answer is an event of the run");
+}
+
+#[test]
+fn rule_14_after_the_cooldown_one_probe_is_let_through_and_closes_it() {
+    let lab = Lab::new(GUARDED)
+        .script("act.keyed s", [Act::Retryable("a.down"), Act::Retryable("a.down"), Act::Return(json!("up"))]);
+    lab.run(json!({}));
+    lab.pass(30 * S);
+    assert_eq!(lab.run_as("probe", json!({})).steps["s"].via.as_deref(), Some("primary"));
+    let started = lab.events_of("probe").into_iter().find(|e| e["type"] == "step_started").unwrap();
+    assert_eq!(started["probe"], json!(true));
+    assert_eq!(lab.run_as("after", json!({})).steps["s"].via.as_deref(), Some("primary"));
+}
+
+#[test]
+fn rule_14_a_permanent_error_does_not_open_it() {
+    let lab = Lab::new(GUARDED).script("act.keyed s", [Act::Permanent("a.no")]);
+    for id in ["a", "b", "c", "d"] {
+        assert_eq!(lab.run_as(id, json!({})).error.unwrap().code, "a.no");
+    }
+}
+
+#[test]
+fn rule_14_an_undo_waits_until_it_is_let_through() {
+    let lab = Lab::new(
+        "
+        services: { gate: { breaker: { failures: 1, within: 60s, cooldown: 30s } } }
+        steps:
+          a: { uses: act.keyed, compensate: { uses: undo, service: gate } }
+          bad: { needs: [a], uses: read, service: gate }
+        ",
+    )
+    .script("read bad", [Act::Retryable("a.down")]);
+    let report = lab.run(json!({}));
+    assert_eq!(report.exit_code(), 4);
+    assert_eq!(lab.calls().last().unwrap().at_ms, 30_000);
+}
+
+#[test]
+fn rule_14_places_of_a_service_are_shared() {
+    let lab = Lab::new(
+        "
+        services: { gate: { concurrency: 2 } }
+        steps:
+          each: { foreach: '[1, 2, 3, 4, 5]', uses: act.keyed, service: gate }
+        ",
+    )
+    .script("act.keyed each[0]", [Act::Slow(10 * S)])
+    .script("act.keyed each[1]", [Act::Slow(10 * S)])
+    .script("act.keyed each[2]", [Act::Slow(10 * S)])
+    .script("act.keyed each[3]", [Act::Slow(10 * S)]);
+    assert_eq!(lab.run(json!({})).status, "completed");
+    assert_eq!(lab.calls().iter().map(|c| c.at_ms).collect::<Vec<_>>(), [0, 0, 10_000, 10_000, 20_000]);
+}
+
+#[test]
+fn rule_15_a_run_uses_only_the_definition_it_was_started_with() {
+    let lab = Lab::new("steps: { a: { wait: { for: 1m } }, b: { needs: [a], uses: read, with: old } }");
+    lab.run_and_kill_after(json!({}), 10 * S);
+    let lab = lab.edited("steps: { a: { wait: { for: 1m } }, c: { needs: [a], uses: act.safe, with: new } }");
+    let report = lab.resume();
+    assert_eq!(report.steps.keys().collect::<Vec<_>>(), ["a", "b"]);
+    assert_eq!(lab.calls()[0].input, json!("old"));
+}
+
+#[test]
+fn rule_15_a_secret_is_filled_in_at_the_call_and_never_recorded() {
+    let home = std::env::var("HOME").expect("the test machine has a HOME");
+    let lab = Lab::new(
+        "
+        secrets: [HOME]
+        steps:
+          a: { uses: act.keyed, with: { plain: '{{ secrets.HOME }}', text: 'x {{ secrets.HOME }}' }, compensate: { uses: undo, with: '{{ secrets.HOME }}' } }
+          bad: { needs: [a], uses: read }
+        ",
+    )
+    .script("read bad", [Act::Permanent("a.no")]);
+    lab.run(json!({}));
+    let calls = lab.calls();
+    assert_eq!(calls[0].input, json!({ "plain": home, "text": format!("x {home}") }), "the handler gets it");
+    assert_eq!(calls[2].input, json!(home), "the undo too");
+    let journal = serde_json::to_string(&lab.events()).unwrap();
+    assert!(!journal.contains(&home), "{journal}");
+    assert!(journal.contains("***"), "the output shows that something was taken out");
+}
+
+#[test]
+fn rule_15_input_that_looks_like_a_placeholder_is_not_filled() {
+    let lab = Lab::new(
+        "secrets: [HOME]\nsteps: { a: { uses: act.keyed, with: { s: '{{ secrets.HOME }}', i: '{{ input.text }}' } } }",
+    );
+    let forged = "<secret HOME 0000000000000000>";
+    lab.run(json!({ "text": forged }));
+    assert_eq!(lab.calls()[0].input["i"], json!(forged));
+}
+
+#[test]
+fn rule_15_a_missing_secret_is_refused_before_anything_is_written() {
+    let lab = Lab::new(
+        "secrets: [FLOWRUN_NO_SUCH_SECRET]\nsteps: { a: { uses: read, with: '{{ secrets.FLOWRUN_NO_SUCH_SECRET }}' } }",
+    );
+    let workflow = lab.workflow();
+    let error = lab.life(|engine| async move {
+        engine.submit(Submission { workflow, input: json!({}), id: Some("it".into()) }).await.unwrap_err()
+    });
+    assert!(matches!(&error, EngineError::Secrets(names) if names == &["FLOWRUN_NO_SUCH_SECRET"]), "{error}");
+    assert!(lab.life(|engine| async move { engine.find("it").is_err() }));
+}
+
+#[test]
+fn rule_16_the_same_id_is_the_same_run() {
+    let lab = Lab::new("steps: { a: { uses: act.keyed, with: '{{ input }}' } }");
+    let workflow = lab.workflow();
+    let submit = |input| Submission { workflow: Arc::clone(&workflow), input, id: Some("it".into()) };
+    let (first, second, other) = lab.life(|engine| async move {
+        let first = engine.submit(submit(json!(1))).await.unwrap();
+        engine.rest(first.run, Patience::Timers).await.unwrap();
+        let second = engine.submit(submit(json!(1))).await.unwrap();
+        (first, second, engine.submit(submit(json!(2))).await.unwrap_err())
+    });
+    assert_eq!((first.known, second.known, first.run == second.run), (Known::New, Known::Final, true));
+    assert!(matches!(other, EngineError::Conflict { .. }), "{other}");
+    assert_eq!(lab.calls().len(), 1);
+}
+
+#[test]
+fn rule_16_an_unfinished_run_is_attached_to_and_a_changed_workflow_is_a_conflict() {
+    let lab = Lab::new("steps: { a: { uses: act.keyed }, b: { needs: [a], wait: { signal: go } } }");
+    lab.run(json!({}));
+    let workflow = lab.workflow();
+    let again = lab.life(|engine| async move {
+        engine.submit(Submission { workflow, input: json!({}), id: Some("it".into()) }).await.unwrap()
+    });
+    assert_eq!(again.known, Known::Attached);
+    let lab = lab.edited("steps: { a: { uses: act.safe } }");
+    let workflow = lab.workflow();
+    let error = lab.life(|engine| async move {
+        engine.submit(Submission { workflow, input: json!({}), id: Some("it".into()) }).await.unwrap_err()
+    });
+    assert!(matches!(error, EngineError::Conflict { .. }), "{error}");
+    assert_eq!(lab.calls().len(), 1);
+}
+
+#[test]
+fn rule_16_ids_are_checked() {
+    let lab = Lab::new("steps: { a: { uses: read } }");
+    for (id, good) in [
+        ("A-z.0_9", true),
+        ("", false),
+        ("a b", false),
+        ("ä", false),
+        (&"x".repeat(128), true),
+        (&"x".repeat(129), false),
+    ] {
+        let workflow = lab.workflow();
+        let id = id.to_owned();
+        let result = lab
+            .life(|engine| async move { engine.submit(Submission { workflow, input: json!({}), id: Some(id) }).await });
+        assert_eq!(result.is_ok(), good);
+    }
+}
+
+#[test]
+fn rule_17_a_third_death_parks_the_run_and_retry_tries_again() {
+    let lab = Lab::new("steps: { s: { uses: act.keyed } }").script("act.keyed s", [Act::Slow(10 * S)]);
+    lab.run_and_kill_after(json!({}), S);
+    for _ in 0..2 {
+        lab.resume_and_kill_after(S);
+    }
+    let report = lab.resume();
+    assert_eq!((report.status.as_str(), report.exit_code()), ("parked", 7));
+    assert_eq!(report.parked.unwrap().code, "recovery");
+    assert_eq!(lab.calls().len(), 3, "the third death was its last call");
+    let report = lab.life(|engine| async move {
+        let run = engine.find("it").unwrap();
+        engine.retry(run, None).await.unwrap();
+        engine.rest(run, Patience::Timers).await.unwrap()
+    });
+    assert_eq!(report.status, "completed");
+}
+
+#[test]
+fn rule_17_an_outcome_resets_the_counter_and_an_orderly_stop_does_not_count() {
+    let lab = Lab::new("steps: { s: { uses: act.keyed, retry: { attempts: 99, delay: 1s, jitter: none } } }").script(
+        "act.keyed s",
+        [
+            Act::Slow(10 * S),
+            Act::Slow(10 * S),
+            Act::Retryable("a.down"),
+            Act::Slow(10 * S),
+            Act::Slow(10 * S),
+            Act::Return(json!(1)),
+        ],
+    );
+    lab.run_and_kill_after(json!({}), S);
+    lab.resume_and_kill_after(S);
+    lab.resume_and_kill_after(2 * S);
+    lab.resume_and_kill_after(S);
+    assert_eq!(lab.resume().status, "completed", "{:#?}", lab.history());
+
+    let lab = Lab::new("steps: { s: { uses: act.keyed } }").script("act.keyed s", [Act::Slow(10 * S)]);
+    lab.run_and_stop_after(json!({}), S);
+    for _ in 0..4 {
+        lab.life(|engine| async move {
+            engine.resume_all().await.unwrap();
+            engine.stop(S).await;
+        });
+    }
+    assert_eq!(lab.resume().status, "completed");
+}
+
+#[test]
+fn rule_17_a_run_that_only_waits_is_not_to_blame() {
+    let lab = Lab::new("steps: { s: { wait: { for: 1h } } }");
+    lab.run_and_kill_after(json!({}), S);
+    for _ in 0..4 {
+        lab.resume_and_kill_after(S);
+    }
+    assert_eq!(lab.resume().status, "completed");
+}
+
+#[test]
+fn rule_18_a_signal_is_recorded_on_arrival_and_each_wait_takes_the_oldest_unused() {
+    let lab = Lab::new(
+        "
+        steps:
+          a: { wait: { for: 1m } }
+          b: { needs: [a], wait: { signal: go } }
+          c: { needs: [b], wait: { signal: go } }
+        output: { b: '{{ steps.b.output }}', c: '{{ steps.c.output }}' }
+        ",
+    );
+    lab.run_and_kill_after(json!({}), S);
+    let report = lab.life(|engine| async move {
+        let run = engine.find("it").unwrap();
+        engine.signal(run, Some("m1".into()), "go".into(), json!(1)).await.unwrap();
+        engine.signal(run, Some("m1".into()), "go".into(), json!(1)).await.unwrap();
+        engine.signal(run, None, "go".into(), json!(2)).await.unwrap();
+        engine.rest(run, Patience::Timers).await.unwrap()
+    });
+    assert_eq!(report.output, Some(json!({ "b": 1, "c": 2 })));
+}
+
+#[test]
+fn rule_18_signals_that_do_not_fit_are_refused() {
+    let lab = Lab::new("steps: { a: { wait: { signal: go, timeout: 1h, schema: { type: object, required: [id] } } } }");
+    lab.run_and_kill_after(json!({}), S);
+    let errors = lab.life(|engine| async move {
+        let run = engine.find("it").unwrap();
+        let bad = engine.signal(run, None, "go".into(), json!({})).await.unwrap_err();
+        let unknown = engine.signal(run, None, "stop".into(), json!({})).await.unwrap_err();
+        engine.signal(run, None, "go".into(), json!({ "id": 1 })).await.unwrap();
+        engine.rest(run, Patience::Timers).await.unwrap();
+        let last = engine.signal(run, None, "go".into(), json!({ "id": 1 })).await.unwrap_err();
+        [bad, unknown, last]
+    });
+    assert!(matches!(&errors[0], EngineError::Refused(Refusal::Invalid { .. })), "{errors:?}");
+    assert!(matches!(&errors[1], EngineError::Refused(Refusal::Unknown { .. })), "{errors:?}");
+    assert!(matches!(&errors[2], EngineError::Refused(Refusal::Final { .. })), "{errors:?}");
+}
+
+#[test]
+fn rule_18_a_signal_that_does_not_come_in_time_is_a_known_failure() {
+    let lab = Lab::new("steps: { a: { wait: { signal: go, timeout: 10m } } }");
+    lab.run_and_kill_after(json!({}), 60 * S);
+    let report = lab.resume();
+    assert_eq!(report.error.unwrap().code, "signal_timeout");
+    let failed = lab.events().into_iter().find(|e| e["type"] == "step_failed").unwrap();
+    assert_eq!(failed["at"], "2027-01-15T08:10:00.000Z", "the wait did not start over");
+}
