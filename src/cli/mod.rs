@@ -140,3 +140,14 @@ fn notice_panics() {
         }
     }));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn handlers_that_do_not_fit_together_are_a_bug_of_the_program() {
+        let registry = Registry::new().effect("lost");
+        assert_eq!(run(registry, &["flowrun".into(), "handlers".into(), "-q".into()]), ExitCode::Bug);
+    }
+}

@@ -78,8 +78,12 @@ impl Desk {
                 let _ = told.send(Arc::new(happened));
             }
         };
-        let options =
-            EngineOptions { limits: limits.clone(), faults, observer: Some(Arc::new(observer)), killer: None };
+        let options = EngineOptions {
+            limits: limits.clone(),
+            faults,
+            observer: Some(Arc::new(observer)),
+            ..EngineOptions::default()
+        };
         let journal = Arc::clone(&desk.journal) as Arc<dyn Journal>;
         let engine = Engine::new(journal, handlers, Arc::new(SystemClock), options)?;
         desk.view = engine.view();
