@@ -15,6 +15,7 @@ use crate::handlers::contract::ErrorKind;
 use crate::machine::event::CallKind;
 use crate::names::{Code, HandlerName, MemberName, PRIMARY, StepName};
 use crate::plan::node::{Action as StepAction, Plan};
+use crate::suggest::nearest;
 
 /// The rules of a run, in the order in which they are asked.
 #[derive(Clone, Debug, Default, PartialEq, JsonSchema)]
@@ -460,28 +461,6 @@ fn unknown<'a>(what: &str, name: &str, valid: impl IntoIterator<Item = &'a str>)
             format!("there is no {what} called `{name}`; there are {}", names.join(", "))
         }
     }
-}
-
-/// Returns the name that differs least from `wrong`, if it does not differ much.
-fn nearest<'a>(wrong: &str, valid: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let near = valid.into_iter().map(|name| (distance(wrong, name), name)).min_by_key(|(distance, _)| *distance)?;
-    (near.0 <= 1 + wrong.len() / 4 && near.0 < wrong.len()).then_some(near.1)
-}
-
-/// Returns how many letters must be changed, added or taken away.
-fn distance(from: &str, to: &str) -> usize {
-    let to: Vec<char> = to.chars().collect();
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (i, a) in from.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, b) in to.iter().enumerate() {
-            let changed = diagonal + usize::from(a != *b);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[to.len()]
 }
 
 #[cfg(test)]

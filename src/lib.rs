@@ -1,5 +1,4 @@
 //! flowrun runs business processes that are written as data.
-#![allow(dead_code, reason = "the parts are being put together")]
 
 pub mod check;
 pub mod cli;
@@ -16,6 +15,7 @@ pub mod orders;
 pub mod payload;
 pub mod plan;
 pub mod store;
+mod suggest;
 pub mod template;
 pub mod time;
 

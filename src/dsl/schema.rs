@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 use super::document::Document;
 use super::duration;
 use super::tree::{FINDINGS_MAX, Part, Tree, join};
-use crate::diag::{Finding, FindingCode, Span, nearest};
+use crate::diag::{Finding, FindingCode, Span};
+use crate::suggest::nearest;
 
 /// Returns the JSON Schema of workflow files.
 #[must_use]

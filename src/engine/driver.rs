@@ -31,13 +31,16 @@ pub(super) enum AttemptEnd {
     Answered(Answer, Option<Payload>),
 }
 
+/// Where the answer to a wish goes.
+type Reply = oneshot::Sender<Result<(), EngineError>>;
+
 /// What a driver is told.
 #[derive(Debug)]
 pub(super) enum Message {
     /// Something happened.
     Input(Input),
     /// Somebody wants something, and wants to know whether it was done.
-    Operate(Input, oneshot::Sender<Result<(), EngineError>>),
+    Operate(Input, Reply),
     /// A service answers a call that wanted to pass.
     Admission { call: CallIx, answer: Admission },
     /// An attempt ended.
@@ -91,7 +94,7 @@ struct Attempt {
 struct Turn {
     entries: Vec<Entry>,
     commands: Vec<Command>,
-    replies: Vec<(oneshot::Sender<Result<(), EngineError>>, Result<(), EngineError>)>,
+    replies: Vec<(Reply, Result<(), EngineError>)>,
     touched: BTreeSet<ServiceName>,
 }
 

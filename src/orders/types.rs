@@ -13,6 +13,7 @@ use crate::time::Timestamp;
 /// An order as the customer sends it.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[expect(dead_code, reason = "some fields are only checked here; the workflow hands them on from its input")]
 pub struct Order {
     /// The order's number: letters, digits, `.`, `_` and `-`.
     #[schemars(regex(pattern = "^[A-Za-z0-9._-]{1,64}$"), extend("examples" = ["ORD-1001"]))]
@@ -122,6 +123,7 @@ pub struct PaymentMethod {
 
 /// Whom to tell about an order.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[expect(dead_code, reason = "it is only checked here; the workflow hands it on from its input")]
 pub struct Contact {
     /// E-mail address.
     #[schemars(regex(pattern = r"^[^@\s]+@[^@\s]+$"), extend("examples" = ["ada@example.com"]))]
