@@ -10,8 +10,8 @@ use super::output::paint::Tone;
 use super::output::show::pretty;
 use super::output::table::{Cell, Table};
 use super::problem::Problem;
-use crate::diag::nearest;
 use crate::handlers::contract::{Contract, IfAbsent, Repeat};
+use crate::suggest::nearest;
 
 pub(super) fn handlers(app: &App, args: &args::Handlers) -> Result<ExitCode, Problem> {
     let screen = &app.screen;

@@ -12,8 +12,9 @@ use super::output::screen::shell_word;
 use super::problem::Problem;
 use crate::check;
 use crate::definition::{Definition, Loaded, Overrides};
-use crate::diag::{Finding, Severity, SourceFile, in_file_order, nearest};
+use crate::diag::{Finding, Severity, SourceFile, in_file_order};
 use crate::engine::Workflow;
+use crate::suggest::nearest;
 
 /// Where workflows are looked for by name.
 pub(super) const FOLDER: &str = "workflows";
