@@ -34,7 +34,7 @@ pub(super) struct Cli {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Everywhere")]
 pub(super) struct Global {
-    /// How the answer on stdout is written.
+    /// How the answer on stdout is written: text, json, or jsonl.
     #[arg(
         id = "answer",
         short = 'o',
@@ -45,8 +45,8 @@ pub(super) struct Global {
         global = true
     )]
     pub(super) format: Format,
-    /// When colours are used; NO_COLOR turns them off as well.
-    #[arg(long, value_name = "WHEN", value_enum, default_value = "auto", global = true)]
+    /// When colours are used: auto, always or never; NO_COLOR turns them off as well.
+    #[arg(long, value_name = "WHEN", value_enum, default_value = "auto", hide_possible_values = true, global = true)]
     pub(super) color: Colour,
     /// Say nothing on stderr but errors.
     #[arg(short, long, global = true)]
