@@ -14,6 +14,7 @@ pub mod names;
 pub mod orders;
 pub mod payload;
 pub mod plan;
+pub mod scenario;
 pub mod store;
 mod suggest;
 pub mod template;
