@@ -33,7 +33,11 @@ impl Machine {
             if self.state.phase != Phase::Running {
                 return Ok(true);
             }
-            if !self.asked.contains_key(&CallIx { step: ix, item: None, member: 0, kind: CallKind::Forward }) {
+            // A step that an operator retries may go on with the member that may have acted, and with no other.
+            let taken_up = self.state.item(ix, None).is_some_and(|item| item.current().is_some());
+            if !taken_up
+                && !self.asked.contains_key(&CallIx { step: ix, item: None, member: 0, kind: CallKind::Forward })
+            {
                 self.begin_step(ix)?;
             }
         }

@@ -656,13 +656,19 @@ fn start_afresh(item: &mut ItemState, step: &Step) {
         let acted = member_of(step, tried.member).is_some_and(|m| tried.may_have_acted(m)) && !tried.is_undone();
         if acted || (tried.is_unknown() && !tried.is_undone()) {
             item.unsure.insert(tried.member);
-            again = Some(tried.member);
+            again = Some((tried.member, tried.forward.input));
         } else {
             item.unsure.remove(&tried.member);
             *item.generations.entry(tried.member).or_default() += 1;
         }
     }
-    item.members.extend(again.map(|member| MemberState { member, unclear: true, ..MemberState::default() }));
+    // The same key goes with the same input.
+    item.members.extend(again.map(|(member, input)| MemberState {
+        member,
+        unclear: true,
+        forward: CallState { input, ..CallState::default() },
+        ..MemberState::default()
+    }));
 }
 
 fn member_of(step: &Step, member: u16) -> Option<&crate::plan::Member> {

@@ -415,3 +415,33 @@ fn rule_13_retry_is_refused_on_what_is_not_parked_and_from_names_one_step() {
     assert_eq!(report.status, "completed");
     assert!(matches!(refused, EngineError::Refused(Refusal::Final { .. })), "{refused}");
 }
+
+#[test]
+fn rule_13_a_retry_goes_on_with_the_member_that_may_have_acted_and_with_no_other() {
+    let lab = Lab::new(
+        "
+        services: { gate: { concurrency: 5 } }
+        steps:
+          s:
+            uses: act.keyed
+            service: gate
+            on_error: park
+            fallback: [{ name: other, uses: other.keyed, service: gate, with: '{{ error.code }}' }]
+        ",
+    )
+    .script("act.keyed s", [Act::Permanent("a.no")])
+    .script("other.keyed s", [Act::Unknown("a.lost"), Act::Return(json!(1))]);
+    assert_eq!(lab.run(json!({})).status, "parked");
+    let report = retried(&lab);
+    assert_eq!(lab.called(), ["act.keyed s", "other.keyed s", "other.keyed s"]);
+    let calls = lab.calls();
+    assert_eq!((&calls[1].key, &calls[1].input), (&calls[2].key, &calls[2].input), "the same call once more");
+    assert_eq!(report.status, "completed");
+}
+
+fn retried(lab: &Lab) -> flowrun::engine::report::RunReport {
+    lab.life(|engine| async move {
+        engine.retry(found(&engine), None).await.unwrap();
+        engine.rest(found(&engine), Patience::Timers).await.unwrap()
+    })
+}
