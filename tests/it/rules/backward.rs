@@ -445,3 +445,20 @@ fn retried(lab: &Lab) -> flowrun::engine::report::RunReport {
         engine.rest(found(&engine), Patience::Timers).await.unwrap()
     })
 }
+
+#[test]
+fn rule_10_compensate_of_a_completed_run_leaves_what_its_steps_did() {
+    let lab = Lab::new(
+        "steps: { each: { foreach: '[0, 1, 2]', uses: act.keyed, compensate: { uses: undo }, on_error: continue } }",
+    )
+    .script("act.keyed each[1]", [Act::Unknown("a.lost")])
+    .script("undo each[1]", [Act::Permanent("a.no"), Act::Return(json!(null))]);
+    let report = lab.run(json!({}));
+    assert_eq!((report.status.as_str(), report.exit_code()), ("completed", 5));
+    let report = lab.life(|engine| async move {
+        engine.compensate(found(&engine)).await.unwrap();
+        engine.rest(found(&engine), Patience::Timers).await.unwrap()
+    });
+    assert_eq!(lab.called()[3..], ["undo each[1]", "undo each[1]"]);
+    assert_eq!((report.status.as_str(), report.exit_code()), ("completed", 0));
+}
