@@ -493,7 +493,8 @@ impl RunState {
         let skipped = matches!(end, End::Skipped(_));
         let passed = match &end {
             End::Skipped(_) | End::Succeeded(_) => true,
-            End::Failed(_) | End::Unknown(_) => step.on_error == OnError::Continue,
+            // What only the drain ended was not passed over: a retry behind the pivot starts it afresh.
+            End::Failed(_) | End::Unknown(_) => step.on_error == OnError::Continue && self.phase == Phase::Running,
         };
         let state = self.step_mut(ix);
         state.stage = Stage::Ended(end);

@@ -462,3 +462,31 @@ fn rule_10_compensate_of_a_completed_run_leaves_what_its_steps_did() {
     assert_eq!(lab.called()[3..], ["undo each[1]", "undo each[1]"]);
     assert_eq!((report.status.as_str(), report.exit_code()), ("completed", 0));
 }
+
+#[test]
+fn rule_13_what_only_the_drain_ended_starts_afresh_even_if_it_says_continue() {
+    let lab = Lab::new(
+        "
+        steps:
+          p: { uses: act.keyed, pivot: true }
+          w: { needs: [p], wait: { signal: go }, on_error: continue }
+          each: { needs: [p], foreach: '[0, 1]', concurrency: 1, uses: act.safe, on_error: continue }
+          lost: { needs: [p], uses: other.keyed, timeout: 5s, compensate: { uses: undo }, on_error: continue }
+          bad: { needs: [p], uses: read }
+        output: { w: \"{{ steps.w.output | default('none') }}\" }
+        ",
+    )
+    .script("read bad", [Act::SlowFailure(S, "a.no"), Act::Return(json!(1))])
+    .script("other.keyed lost", [Act::Hang, Act::Return(json!(1))])
+    .script("act.safe each[0]", [Act::Slow(5 * S)]);
+    assert_eq!(lab.run(json!({})).parked.unwrap().code, "pivot");
+    let report = lab.life(|engine| async move {
+        let run = found(&engine);
+        engine.retry(run, None).await.unwrap();
+        engine.signal(run, None, "go".into(), json!("went")).await.unwrap();
+        engine.rest(run, Patience::Timers).await.unwrap()
+    });
+    assert_eq!(report.output, Some(json!({ "w": "went" })), "the wait begins again");
+    assert!(lab.called().contains(&"act.safe each[1]".to_owned()), "the item that is left is done");
+    assert_eq!(report.steps["lost"].status, "succeeded", "nobody passed over it");
+}
