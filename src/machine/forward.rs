@@ -257,12 +257,12 @@ impl Machine {
             let verdict = if tried.undo_failed() { as_unknown(verdict) } else { verdict };
             return self.settle(ix, Place { step: plan.step(ix).name.clone(), item }, verdict);
         }
-        match self.next_member(&plan, members, ix, item, tried) {
-            Ok(Some(_)) if undo_first => self.request(call.with_kind(CallKind::Undo)),
+        let next = self.next_member(&plan, members, ix, item, tried);
+        if undo_first && (matches!(next, Ok(Some(_))) || plan.step(ix).on_error == OnError::Continue) {
+            return self.request(call.with_kind(CallKind::Undo));
+        }
+        match next {
             Ok(Some(next)) => self.request(CallIx { member: next, ..call }),
-            Ok(None) if undo_first && plan.step(ix).on_error == OnError::Continue => {
-                self.request(call.with_kind(CallKind::Undo))
-            }
             Ok(None) => self.settle(ix, Place { step: plan.step(ix).name.clone(), item }, verdict),
             Err(error) => {
                 let outcome = match verdict {

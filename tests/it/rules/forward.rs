@@ -420,3 +420,20 @@ fn rule_08_skipped_and_passed_over_steps_satisfy_needs() {
     assert_eq!(statuses, ["skipped", "failed", "skipped", "succeeded", "succeeded"]);
     assert_eq!(lab.calls().last().unwrap().input, json!("a.no"));
 }
+
+#[test]
+fn rule_05_what_may_have_acted_is_undone_by_continue_even_if_the_choice_of_a_fallback_fails() {
+    let lab = Lab::new(
+        "
+        steps:
+          s:
+            uses: act.keyed
+            compensate: { uses: undo }
+            on_error: continue
+            fallback: [{ name: other, when: input.missing, uses: other.keyed }]
+        ",
+    )
+    .script("act.keyed s", [Act::Unknown("a.lost")]);
+    assert_eq!(lab.run(json!({})).status, "completed");
+    assert_eq!(lab.called(), ["act.keyed s", "undo s"]);
+}
