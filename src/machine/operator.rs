@@ -108,6 +108,10 @@ impl Machine {
             let message = format!("run {} owes nothing: there is nothing left to undo", self.state.started.id);
             return Err(Refusal::Conflict { message }.into());
         }
+        // A completed run only tries again what was begun before; anything else would roll the pivot back (SPEC 6.12).
+        if self.state.pivoted && self.state.cause.is_some() {
+            return Err(Refusal::Pivot { run: self.state.started.id.clone() }.into());
+        }
         self.emit(Event::CompensateRequested)?;
         Ok(())
     }

@@ -490,3 +490,16 @@ fn rule_13_what_only_the_drain_ended_starts_afresh_even_if_it_says_continue() {
     assert!(lab.called().contains(&"act.safe each[1]".to_owned()), "the item that is left is done");
     assert_eq!(report.steps["lost"].status, "succeeded", "nobody passed over it");
 }
+
+#[test]
+fn rule_12_compensate_does_not_roll_a_pivot_back() {
+    let lab = Lab::new(PIVOT).script("read b", [Act::Permanent("a.no")]);
+    lab.run(json!({}));
+    let refused = lab.life(|engine| async move {
+        engine.cancel(found(&engine), None, false).await.unwrap();
+        engine.rest(found(&engine), Patience::Timers).await.unwrap();
+        engine.compensate(found(&engine)).await.unwrap_err()
+    });
+    assert!(matches!(refused, EngineError::Refused(Refusal::Pivot { .. })), "{refused}");
+    assert!(!lab.called().contains(&"undo a".to_owned()));
+}
