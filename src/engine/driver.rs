@@ -41,7 +41,7 @@ pub(super) enum Message {
     /// A service answers a call that wanted to pass.
     Admission { call: CallIx, answer: Admission },
     /// An attempt ended.
-    Ended { call: CallIx, attempt: u32, end: AttemptEnd },
+    Ended { call: CallIx, attempt: u32, serial: u64, end: AttemptEnd },
     /// Nothing new is to start; put the run down when its attempts have ended.
     Hold,
     /// Put the run down now.
@@ -79,7 +79,8 @@ impl Position {
 
 /// An attempt under way.
 struct Attempt {
-    number: u32,
+    /// Tells it from all others of this driver: a step that starts afresh numbers its attempts anew.
+    serial: u64,
     token: CancellationToken,
     task: tokio::task::AbortHandle,
     service: Option<ServiceName>,
@@ -107,6 +108,8 @@ pub(super) struct Driver {
     mailbox: mpsc::UnboundedSender<Message>,
     position: watch::Sender<Position>,
     attempts: BTreeMap<CallIx, Attempt>,
+    /// How many attempts this driver has begun.
+    begun: u64,
     held: bool,
 }
 
@@ -125,6 +128,7 @@ impl Driver {
             mailbox,
             position,
             attempts: BTreeMap::new(),
+            begun: 0,
             held: false,
         };
         (driver, running)
@@ -224,12 +228,18 @@ impl Driver {
                 }
             },
             Message::Admission { call, answer } => self.admission(call, answer, turn),
-            Message::Ended { call, attempt, end } => {
-                self.attempt_ended(call, attempt, &end, turn);
+            Message::Ended { call, attempt, serial, end } => {
+                let in_time = self.attempt_ended(call, serial, &end, turn);
                 self.position.send_modify(|p| p.heard = true);
                 let input = match end {
-                    AttemptEnd::Returned(result) => Input::Ended { call, attempt, result },
-                    AttemptEnd::Answered(answer, output) => Input::Answered { call, attempt, answer, output },
+                    AttemptEnd::Returned(result) if in_time => Input::Ended { call, attempt, result },
+                    AttemptEnd::Answered(answer, output) if in_time => {
+                        Input::Answered { call, attempt, answer, output }
+                    }
+                    AttemptEnd::Returned(result) => Input::Late { call, attempt, result },
+                    AttemptEnd::Answered(answer, _) => {
+                        Input::Late { call, attempt, result: Ok(Payload::of(serde_json::json!(answer))) }
+                    }
                 };
                 self.decide(input, turn)
             }
@@ -284,18 +294,20 @@ impl Driver {
         Ok(())
     }
 
-    fn attempt_ended(&mut self, call: CallIx, number: u32, end: &AttemptEnd, turn: &mut Turn) {
-        if self.attempts.get(&call).is_none_or(|a| a.number != number) {
-            return;
+    /// Takes an attempt off the list, and frees its place. Returns false for one that had been given up before.
+    fn attempt_ended(&mut self, call: CallIx, serial: u64, end: &AttemptEnd, turn: &mut Turn) -> bool {
+        if self.attempts.get(&call).is_none_or(|a| a.serial != serial) {
+            return false;
         }
-        let Some(attempt) = self.attempts.remove(&call) else { return };
-        let Some(service) = attempt.service else { return };
+        let Some(attempt) = self.attempts.remove(&call) else { return false };
+        let Some(service) = attempt.service else { return true };
         let health = match end {
             AttemptEnd::Returned(Err(failure)) => Health::of(failure),
             AttemptEnd::Returned(Ok(_)) | AttemptEnd::Answered(..) => Health::Answered,
         };
         self.leave(&service, attempt.probe, health);
         turn.touched.insert(service);
+        true
     }
 
     fn leave(&self, service: &ServiceName, probe: bool, health: Health) {
@@ -361,9 +373,12 @@ impl Driver {
         match command {
             Command::Call { call, attempt, until, input, key, previous, probe } => {
                 let token = CancellationToken::new();
+                self.begun += 1;
+                let serial = self.begun;
                 let job = Job {
                     call,
                     attempt,
+                    serial,
                     until,
                     input,
                     key,
@@ -380,7 +395,7 @@ impl Driver {
                     let service = self.machine.plan().services.get(name);
                     service.is_some_and(|s| s.breaker.is_some() || s.concurrency.is_some())
                 });
-                self.attempts.insert(call, Attempt { number: attempt, token, task, service: guarded, probe });
+                self.attempts.insert(call, Attempt { serial, token, task, service: guarded, probe });
             }
             Command::Stop { call } => {
                 if let Some(attempt) = self.attempts.get(&call) {

@@ -461,7 +461,7 @@ impl Machine {
         matches!(progress, Some(Progress::Running { attempt: now, .. }) if now == attempt)
     }
 
-    fn late(&mut self, call: CallIx, attempt: u32, result: &Result<Payload, Failure>) -> Done {
+    pub(super) fn late(&mut self, call: CallIx, attempt: u32, result: &Result<Payload, Failure>) -> Done {
         if self.state.is_final() {
             return Ok(());
         }
