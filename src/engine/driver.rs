@@ -153,9 +153,7 @@ impl Driver {
                 }
             }
         }
-        for attempt in self.attempts.values() {
-            attempt.task.abort();
-        }
+        self.give_back();
         self.inner.runs.lock().remove(&key);
         self.position.send_modify(|p| p.down = true);
     }
@@ -175,6 +173,45 @@ impl Driver {
                 return Ok(());
             }
         }
+    }
+
+    /// Ends what is under way, and frees every place that nobody will leave any more.
+    fn give_back(&mut self) {
+        for attempt in std::mem::take(&mut self.attempts).into_values() {
+            attempt.task.abort();
+            if let Some(service) = attempt.service {
+                self.leave(&service, attempt.probe, Health::Silent);
+            }
+        }
+        // A place may have been given in the moment in which the run ended.
+        self.inbox.close();
+        while let Ok(message) = self.inbox.try_recv() {
+            let Message::Admission { call, answer: answer @ (Admission::Pass | Admission::Probe) } = message else {
+                continue;
+            };
+            if let Some(service) = self.service_of(call) {
+                self.leave(&service, answer == Admission::Probe, Health::Silent);
+            }
+        }
+    }
+
+    /// Frees the places of calls that were let in and are not made.
+    fn withdraw(&self, commands: &mut Vec<Command>) {
+        for command in commands.drain(..) {
+            if let Command::Call { call, probe, .. } = command
+                && let Some(service) = self.service_of(call)
+            {
+                self.leave(&service, probe, Health::Silent);
+            }
+        }
+    }
+
+    /// Returns the service that has a say in a call.
+    fn service_of(&self, call: CallIx) -> Option<ServiceName> {
+        let plan = self.machine.plan();
+        let name = call.in_plan(plan)?.service.as_ref()?;
+        let service = plan.services.get(name)?;
+        (service.breaker.is_some() || service.concurrency.is_some()).then(|| name.clone())
     }
 
     /// Takes what has arrived, decides, records and acts. Returns whether the run was put down.
@@ -198,9 +235,12 @@ impl Driver {
         put_down |= self.held && self.attempts.is_empty();
         if put_down && !self.machine.state().is_final() {
             self.decide(Input::Interrupted, &mut turn)?;
-            turn.commands.clear();
+            self.withdraw(&mut turn.commands);
         }
-        self.record(&mut turn).await?;
+        if let Err(error) = self.record(&mut turn).await {
+            self.withdraw(&mut turn.commands);
+            return Err(error);
+        }
         for command in turn.commands {
             self.act(command);
         }
@@ -271,8 +311,7 @@ impl Driver {
     }
 
     fn admission(&mut self, call: CallIx, answer: Admission, turn: &mut Turn) -> Result<(), EngineError> {
-        let plan = Arc::clone(self.machine.plan());
-        let service = call.in_plan(&plan).and_then(|c| c.service.clone());
+        let service = self.service_of(call);
         let probe = match answer {
             Admission::Refused(until) => return self.decide(Input::Refused { call, until }, turn),
             Admission::Pass => false,
@@ -390,12 +429,8 @@ impl Driver {
                 };
                 let mailbox = self.mailbox.clone();
                 let task = tokio::spawn(executor::carry_out(Arc::clone(&self.inner), job, mailbox)).abort_handle();
-                let service = call.in_plan(self.machine.plan()).and_then(|c| c.service.clone());
-                let guarded = service.filter(|name| {
-                    let service = self.machine.plan().services.get(name);
-                    service.is_some_and(|s| s.breaker.is_some() || s.concurrency.is_some())
-                });
-                self.attempts.insert(call, Attempt { serial, token, task, service: guarded, probe });
+                let service = self.service_of(call);
+                self.attempts.insert(call, Attempt { serial, token, task, service, probe });
             }
             Command::Stop { call } => {
                 if let Some(attempt) = self.attempts.get(&call) {
