@@ -9,10 +9,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use crate::diag::{Finding, FindingCode, SourceFile, Span, in_file_order, nearest};
+use crate::diag::{Finding, FindingCode, SourceFile, Span, in_file_order};
 use crate::dsl::tree::join;
 use crate::dsl::{self, Parsed, Part, Tree, json, schema};
 use crate::limits::Limits;
+use crate::suggest::nearest;
 
 /// How many files one input schema may be made of.
 const FILES_MAX: usize = 64;

@@ -15,6 +15,7 @@ use crate::handlers::contract::ErrorKind;
 use crate::machine::event::CallKind;
 use crate::names::{Code, HandlerName, MemberName, PRIMARY, StepName};
 use crate::plan::node::{Action as StepAction, Plan};
+use crate::suggest::nearest;
 
 /// The rules of a run, in the order in which they are asked.
 #[derive(Clone, Debug, Default, PartialEq, JsonSchema)]
@@ -61,6 +62,12 @@ pub struct Fault {
     /// Which attempts: `2`, `1-2` or `3-`; all of them without it.
     #[serde(default)]
     pub attempts: Attempts,
+    /// Only calls that begin at least so long after the start of their run.
+    #[serde(default)]
+    pub from: Option<Duration>,
+    /// Only calls that begin before so much time has passed since the start of their run: an outage that ends.
+    #[serde(default)]
+    pub until: Option<Duration>,
     /// What happens.
     #[serde(rename = "do")]
     pub action: Action,
@@ -281,6 +288,8 @@ pub struct CallFacts<'a> {
     pub kind: CallKind,
     /// The number of the attempt, from 1.
     pub attempt: u32,
+    /// How long after the start of its run the call begins.
+    pub elapsed: std::time::Duration,
 }
 
 impl Fault {
@@ -291,6 +300,8 @@ impl Fault {
             && self.item.is_none_or(|item| Some(item) == call.item)
             && self.call == Kind::from(call.kind)
             && (self.attempts.first..=self.attempts.last).contains(&call.attempt)
+            && self.from.is_none_or(|from| from.0 <= call.elapsed)
+            && self.until.is_none_or(|until| call.elapsed < until.0)
     }
 }
 
@@ -462,28 +473,6 @@ fn unknown<'a>(what: &str, name: &str, valid: impl IntoIterator<Item = &'a str>)
     }
 }
 
-/// Returns the name that differs least from `wrong`, if it does not differ much.
-fn nearest<'a>(wrong: &str, valid: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let near = valid.into_iter().map(|name| (distance(wrong, name), name)).min_by_key(|(distance, _)| *distance)?;
-    (near.0 <= 1 + wrong.len() / 4 && near.0 < wrong.len()).then_some(near.1)
-}
-
-/// Returns how many letters must be changed, added or taken away.
-fn distance(from: &str, to: &str) -> usize {
-    let to: Vec<char> = to.chars().collect();
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (i, a) in from.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, b) in to.iter().enumerate() {
-            let changed = diagonal + usize::from(a != *b);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[to.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
@@ -513,10 +502,22 @@ mod tests {
         attempt: u32,
     ) -> Option<&'a Action> {
         let (step, handler, member) = (call.0.into(), call.1.into(), call.2.into());
-        faults.find(&CallFacts { step: &step, handler: &handler, member: &member, item, kind, attempt })
+        let elapsed = std::time::Duration::from_secs(60);
+        faults.find(&CallFacts { step: &step, handler: &handler, member: &member, item, kind, attempt, elapsed })
     }
 
     const CHARGE: (&str, &str, &str) = ("charge", "payment.charge", PRIMARY);
+
+    #[test]
+    fn outages_begin_and_end() {
+        // The call comes a minute after the start of its run.
+        let hangs = |when: &str| {
+            let faults = parse(&format!("faults: [{{ step: charge, {when}, do: hang }}]"));
+            find(&faults, CHARGE, None, CallKind::Forward, 1).is_some()
+        };
+        assert!(hangs("until: 61s") && hangs("from: 60s") && hangs("from: 30s, until: 2m"));
+        assert!(!hangs("until: 60s") && !hangs("from: 61s"));
+    }
 
     #[test]
     fn the_rules_of_the_manual_are_read() {

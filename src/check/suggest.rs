@@ -2,7 +2,7 @@
 //!
 //! Knows words only; which names are valid at a place is for the caller to say.
 
-use crate::diag;
+use crate::suggest;
 
 /// How many names are compared at most, so that many mistakes among many names stay cheap.
 const COMPARED: usize = 2_000;
@@ -12,7 +12,7 @@ const COMPARED: usize = 2_000;
 pub(crate) fn nearest<'a>(wrong: &str, valid: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let valid: Vec<&str> = valid.into_iter().take(COMPARED).collect();
     let is_part = |part: &str, whole: &str| part.len() > 2 && whole.split('.').any(|p| p == part);
-    diag::nearest(wrong, valid.iter().copied())
+    suggest::nearest(wrong, valid.iter().copied())
         .or_else(|| valid.into_iter().find(|name| is_part(wrong, name) || is_part(name, wrong)))
 }
 

@@ -6,10 +6,8 @@ mod codes;
 mod finding;
 mod render;
 mod span;
-mod suggest;
 
 pub use codes::FindingCode;
 pub use finding::{Finding, Severity, in_file_order};
 pub use render::{Style, json, text};
 pub use span::{Place, SourceFile, Span};
-pub use suggest::nearest;

@@ -12,23 +12,65 @@ use serde_json::{Value, json};
 use super::document::Document;
 use super::duration;
 use super::tree::{FINDINGS_MAX, Part, Tree, join};
-use crate::diag::{Finding, FindingCode, Span, nearest};
+use crate::diag::{Finding, FindingCode, Span};
+use crate::suggest::nearest;
 
 /// Returns the JSON Schema of workflow files.
 #[must_use]
 pub fn workflow_schema() -> Value {
-    let mut schema = schemars::schema_for!(Document).to_value();
+    schema_of::<Document>()
+}
+
+/// Returns the JSON Schema of a file that is read into a `T`.
+#[must_use]
+pub fn schema_of<T: schemars::JsonSchema>() -> Value {
+    let mut schema = schemars::schema_for!(T).to_value();
     strip_null(&mut schema);
     schema
 }
 
-static SCHEMA: LazyLock<Value> = LazyLock::new(workflow_schema);
-static VALIDATOR: LazyLock<Validator> = LazyLock::new(|| {
-    jsonschema::options()
-        .with_format("flowrun-duration", |text: &str| is_template(text) || duration::parse(text).is_ok())
-        .should_validate_formats(true)
-        .build(&SCHEMA)
-        .expect("the schema comes from our own types, and a test builds it")
+/// A kind of file: its schema, and how it is called.
+pub(crate) struct Form {
+    schema: Value,
+    validator: Validator,
+    /// What the whole file is called.
+    name: &'static str,
+    /// How such a file starts.
+    start: &'static str,
+}
+
+impl Form {
+    /// Returns the form of files that are read into a `T`.
+    pub(crate) fn of<T: schemars::JsonSchema>(name: &'static str, start: &'static str) -> Self {
+        let schema = schema_of::<T>();
+        let validator = jsonschema::options()
+            .with_format("flowrun-duration", |text: &str| is_template(text) || duration::parse(text).is_ok())
+            .should_validate_formats(true)
+            .build(&schema)
+            .expect("the schema comes from our own types, and a test builds it");
+        Self { schema, validator, name, start }
+    }
+
+    /// Returns what in the tree does not have this form, in no order.
+    pub(crate) fn misfits(&self, tree: &Tree) -> Vec<Finding> {
+        self.violations(tree).into_iter().map(|violation| violation.finding).collect()
+    }
+
+    fn violations(&self, tree: &Tree) -> Vec<Violation> {
+        let mut all = Vec::new();
+        for error in self.validator.iter_errors(tree.value()) {
+            let violation = Explainer { form: self, tree, error: &error };
+            violation.explain(&mut all);
+            if all.len() >= FINDINGS_MAX {
+                break;
+            }
+        }
+        all
+    }
+}
+
+static WORKFLOW: LazyLock<Form> = LazyLock::new(|| {
+    Form::of::<Document>("the workflow", "A workflow starts with `flowrun: 1`, `name:` and `steps:`.")
 });
 
 /// Builds a validator for a schema of a user: nothing is fetched, and patterns take linear time.
@@ -96,25 +138,18 @@ pub(super) struct Violation {
     pub drop: String,
 }
 
-/// Returns what in the tree violates the schema.
+/// Returns what in the tree violates the schema of workflow files.
 pub(super) fn violations(tree: &Tree) -> Vec<Violation> {
-    let mut all = Vec::new();
-    for error in VALIDATOR.iter_errors(tree.value()) {
-        let violation = Explainer { tree, error: &error };
-        violation.explain(&mut all);
-        if all.len() >= FINDINGS_MAX {
-            break;
-        }
-    }
-    all
+    WORKFLOW.violations(tree)
 }
 
 struct Explainer<'a> {
+    form: &'a Form,
     tree: &'a Tree,
     error: &'a ValidationError<'a>,
 }
 
-impl Explainer<'_> {
+impl<'a> Explainer<'a> {
     fn explain(&self, all: &mut Vec<Violation>) {
         let pointer = self.error.instance_path().to_string();
         let schema_path = self.error.schema_path().to_string();
@@ -143,7 +178,7 @@ impl Explainer<'_> {
                 let finding = Finding::error(
                     FindingCode::MissingKey,
                     self.tree.span(&pointer, Part::Key),
-                    format!("{} is empty", shown(&pointer)),
+                    format!("{} is empty", self.shown(&pointer)),
                 )
                 .help("A workflow has at least one step.");
                 push(finding, pointer);
@@ -156,7 +191,7 @@ impl Explainer<'_> {
     fn bad_value(&self, pointer: &str, owner: &str) -> Finding {
         let span = self.tree.span(pointer, Part::Value);
         let value = self.error.instance().as_ref();
-        let what = shown(pointer);
+        let what = self.shown(pointer);
         if value.is_null() {
             return Finding::error(
                 FindingCode::NoValue,
@@ -166,9 +201,7 @@ impl Explainer<'_> {
             .help(format!("Give it {}, or remove the line.", self.expected(owner)));
         }
         if pointer.is_empty() {
-            return self
-                .wrong_type(span, &what, owner, value)
-                .help("A workflow starts with `flowrun: 1`, `name:` and `steps:`; `flowrun init` writes an example.");
+            return self.wrong_type(span, &what, owner, value).help(self.form.start);
         }
         if pointer == "/flowrun" {
             if !value.is_number() {
@@ -247,8 +280,11 @@ impl Explainer<'_> {
     fn unknown_key(&self, pointer: &str, key: &str, owner: &str) -> Finding {
         let span = self.tree.span(&join(pointer, key), Part::Key);
         let mut valid: Vec<&str> = self.properties(owner).map(|(name, _)| name).collect();
-        let finding =
-            Finding::error(FindingCode::UnknownKey, span, format!("{} has no key `{}`", holder(pointer), clip(key)));
+        let finding = Finding::error(
+            FindingCode::UnknownKey,
+            span,
+            format!("{} has no key `{}`", self.holder(pointer), clip(key)),
+        );
         if let Some(meant) = synonym(key).filter(|meant| valid.contains(meant)) {
             return finding.help(format!("Did you mean `{meant}`?"));
         }
@@ -259,7 +295,8 @@ impl Explainer<'_> {
         }
         let below = self.properties(owner).find(|(_, schema)| {
             schema.get("$ref").and_then(Value::as_str).is_some_and(|to| {
-                SCHEMA
+                self.form
+                    .schema
                     .pointer(to.trim_start_matches('#'))
                     .is_some_and(|d| d.get("properties").is_some_and(|p| p.get(key).is_some()))
             })
@@ -282,7 +319,7 @@ impl Explainer<'_> {
         Finding::error(
             FindingCode::MissingKey,
             self.tree.span(pointer, Part::Key),
-            format!("{} has no `{property}`", holder(pointer)),
+            format!("{} has no `{property}`", self.holder(pointer)),
         )
         .help_if(match (pointer, property) {
             ("", "flowrun") => Some("Add `flowrun: 1`, the version of the language.".to_owned()),
@@ -290,12 +327,20 @@ impl Explainer<'_> {
         })
     }
 
-    fn definition(&self, owner: &str) -> Option<&'static Value> {
-        SCHEMA.pointer(owner)
+    fn shown(&self, pointer: &str) -> String {
+        if pointer.is_empty() { self.form.name.to_owned() } else { shown(pointer) }
     }
 
-    fn properties(&self, owner: &str) -> impl Iterator<Item = (&'static str, &'static Value)> + use<> {
-        let map = SCHEMA.pointer(owner).and_then(|d| d.get("properties")).and_then(Value::as_object);
+    fn holder(&self, pointer: &str) -> String {
+        if pointer.is_empty() { self.form.name.to_owned() } else { holder(pointer) }
+    }
+
+    fn definition(&self, owner: &str) -> Option<&'a Value> {
+        self.form.schema.pointer(owner)
+    }
+
+    fn properties(&self, owner: &str) -> impl Iterator<Item = (&'a str, &'a Value)> + use<'a> {
+        let map = self.form.schema.pointer(owner).and_then(|d| d.get("properties")).and_then(Value::as_object);
         map.into_iter().flatten().map(|(name, schema)| (name.as_str(), schema))
     }
 

@@ -374,6 +374,7 @@ impl Driver {
                     token: token.clone(),
                     plan: Arc::clone(self.machine.plan()),
                     run_id: self.machine.state().started.id.as_str().into(),
+                    run_started_at: self.machine.state().started_at,
                     salt: self.machine.state().started.salt,
                 };
                 let mailbox = self.mailbox.clone();

@@ -33,6 +33,7 @@ pub(super) struct Job {
     pub(super) token: CancellationToken,
     pub(super) plan: Arc<Plan>,
     pub(super) run_id: Arc<str>,
+    pub(super) run_started_at: Timestamp,
     pub(super) salt: [u8; 32],
 }
 
@@ -95,6 +96,7 @@ async fn call(inner: Arc<Inner>, job: Arc<Job>) -> AttemptEnd {
         item: id.place.item,
         kind: job.call.kind,
         attempt: job.attempt,
+        elapsed: inner.clock.now().since(job.run_started_at),
     };
     let dies = |moment| inner.options.watch.as_ref().is_some_and(|watch| watch(&facts, moment));
     if dies(Moment::Before) {

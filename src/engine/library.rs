@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use super::EngineError;
 use super::report::RunReport;
 use crate::definition::{Definition, Loaded};
-use crate::diag::Finding;
+use crate::diag::{Finding, FindingCode};
 use crate::handlers::contract::Contracts;
 use crate::limits::Limits;
 use crate::machine::event::{Entry, Event};
@@ -30,6 +30,8 @@ pub struct Workflow {
     pub fingerprint: [u8; 32],
     /// The plan made of it.
     pub plan: Arc<Plan>,
+    /// Says what of an input does not fit; absent if the workflow says nothing of its input.
+    pub input: Option<Arc<jsonschema::Validator>>,
 }
 
 impl Workflow {
@@ -41,7 +43,15 @@ impl Workflow {
         let plan = plan::compile(loaded, contracts)?;
         let definition = loaded.definition.clone();
         let pinned = serde_json::to_vec(&definition).expect("a definition is JSON by construction").into();
-        Ok(Self { fingerprint: definition.fingerprint(), pinned, definition, plan: Arc::new(plan) })
+        let input = plan.input_schema.as_ref().map(|schema| {
+            // The same reader of schemas that accepted it when the workflow was loaded.
+            crate::dsl::schema::compile(schema).map(Arc::new).map_err(|error| {
+                let span = loaded.parsed.tree.span("/input", crate::dsl::Part::Value);
+                vec![Finding::error(FindingCode::BadSchema, span, error.to_string())]
+            })
+        });
+        let input = input.transpose()?;
+        Ok(Self { fingerprint: definition.fingerprint(), pinned, definition, plan: Arc::new(plan), input })
     }
 }
 

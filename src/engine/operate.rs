@@ -1,9 +1,11 @@
 //! What people ask of runs: signal, cancel, retry, compensate, mark done.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 use tokio::sync::oneshot;
 
-use super::driver::Message;
+use super::driver::{Driver, Message};
 use super::report::RunReport;
 use super::{Engine, EngineError};
 use crate::machine::{Input, Refusal};
@@ -23,6 +25,40 @@ impl Engine {
         data: Value,
     ) -> Result<RunReport, EngineError> {
         self.operate(run, Input::Signal { id, name, data: Payload::of(data) }).await
+    }
+
+    /// Gives a run a message without making it go on: for a process that does not stay. It is durable when this returns.
+    ///
+    /// # Errors
+    /// As [`Engine::signal`].
+    pub async fn leave_signal(
+        &self,
+        run: RunKey,
+        id: Option<String>,
+        name: String,
+        data: Value,
+    ) -> Result<RunReport, EngineError> {
+        if self.inner.runs.lock().contains_key(&run) {
+            return self.signal(run, id, name, data).await;
+        }
+        let machine = self.inner.library.machine(run)?;
+        if machine.state().is_final() {
+            let state = machine.state();
+            return Err(Refusal::Final { run: state.started.id.clone(), status: state.status() }.into());
+        }
+        let (driver, running) = Driver::new(Arc::clone(&self.inner), machine);
+        let (reply, done) = oneshot::channel();
+        let _ = running.mailbox.send(Message::Hold);
+        let _ = running.mailbox.send(Message::Operate(Input::Signal { id, name, data: Payload::of(data) }, reply));
+        driver.run().await;
+        match done.await {
+            Ok(result) => result?,
+            Err(_) => {
+                let error = self.inner.halted.borrow().clone();
+                return Err(error.map_or_else(|| EngineError::Bug(format!("run {run} took no signal")), Into::into));
+            }
+        }
+        self.report(run)
     }
 
     /// Cancels a run. That it is cancelled is durable when this returns; its undoing goes on.

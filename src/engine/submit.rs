@@ -74,7 +74,7 @@ impl Engine {
         {
             return self.attach(run, id.clone(), &workflow, &input).await;
         }
-        self.check_input(&workflow, &input)?;
+        check_input(&workflow, &input)?;
         let missing = secrets::missing(&workflow.plan);
         if !missing.is_empty() {
             return Err(EngineError::Secrets(missing));
@@ -149,19 +149,16 @@ impl Engine {
         self.resume(run).await?;
         Ok(Submitted { run, id, known: Known::Attached })
     }
+}
 
-    fn check_input(&self, workflow: &Workflow, input: &Payload) -> Result<(), EngineError> {
-        let Some(schema) = &workflow.plan.input_schema else { return Ok(()) };
-        let validator = jsonschema::validator_for(schema)
-            .map_err(|e| EngineError::Definition(format!("the workflow's input schema is not valid: {e}")))?;
-        let error = |e: jsonschema::ValidationError<'_>| InputError {
-            pointer: e.instance_path().to_string(),
-            message: e.to_string(),
-        };
-        let errors: Vec<InputError> =
-            validator.iter_errors(input.value()).take(INPUT_ERRORS_SHOWN).map(error).collect();
-        if errors.is_empty() { Ok(()) } else { Err(EngineError::Input(errors)) }
-    }
+fn check_input(workflow: &Workflow, input: &Payload) -> Result<(), EngineError> {
+    let Some(validator) = &workflow.input else { return Ok(()) };
+    let error = |e: jsonschema::ValidationError<'_>| InputError {
+        pointer: e.instance_path().to_string(),
+        message: e.to_string(),
+    };
+    let errors: Vec<InputError> = validator.iter_errors(input.value()).take(INPUT_ERRORS_SHOWN).map(error).collect();
+    if errors.is_empty() { Ok(()) } else { Err(EngineError::Input(errors)) }
 }
 
 /// Makes a key that rises with the time, which is the clock's and not the machine's. What is chance in it follows from

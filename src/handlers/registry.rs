@@ -56,6 +56,8 @@ pub struct Registry {
 struct Entry {
     contract: Contract,
     erased: Arc<Erased>,
+    input: Arc<Checker>,
+    output: Arc<Checker>,
 }
 
 impl Default for Registry {
@@ -109,7 +111,10 @@ impl Registry {
             output: Arc::new(erased.output.clone()),
         };
         self.current = Some(self.handlers.len());
-        self.handlers.push(Entry { contract, erased: Arc::new(erased) });
+        // Compiled once for all worlds that are built: a test builds many.
+        let input = Arc::new(Checker::new(Arc::clone(&contract.input)));
+        let output = Arc::new(Checker::new(Arc::clone(&contract.output)));
+        self.handlers.push(Entry { contract, erased: Arc::new(erased), input, output });
         self
     }
 
@@ -283,7 +288,7 @@ impl Registry {
     fn problems(&self) -> Vec<String> {
         let mut problems = self.problems.clone();
         let effects: Vec<&str> = self.handlers.iter().filter_map(|h| h.contract.effect.as_deref()).collect();
-        for Entry { contract: c, erased } in &self.handlers {
+        for Entry { contract: c, erased, .. } in &self.handlers {
             for state in &erased.states {
                 if !self.states.iter().any(|(s, _)| s == state) {
                     problems
@@ -360,8 +365,8 @@ impl Registry {
                 contract: Arc::new(entry.contract.clone()),
                 erased: Arc::clone(&entry.erased),
                 states: Arc::clone(&states),
-                input: Checker::new(Arc::clone(&entry.contract.input)),
-                output: Checker::new(Arc::clone(&entry.contract.output)),
+                input: Arc::clone(&entry.input),
+                output: Arc::clone(&entry.output),
             };
             (entry.contract.name.clone(), Arc::new(handler))
         });
@@ -392,8 +397,8 @@ pub struct Handler {
     contract: Arc<Contract>,
     erased: Arc<Erased>,
     states: Arc<States>,
-    input: Checker,
-    output: Checker,
+    input: Arc<Checker>,
+    output: Arc<Checker>,
 }
 
 impl Handler {

@@ -13,7 +13,7 @@ use crate::template::{Scope, StepScope};
 
 impl RunState {
     /// Returns what every template of the run sees, and the steps given.
-    pub(super) fn scope(&self, plan: &Plan, steps: impl IntoIterator<Item = StepIx>) -> Scope {
+    pub(crate) fn scope(&self, plan: &Plan, steps: impl IntoIterator<Item = StepIx>) -> Scope {
         let mut vars = BTreeMap::new();
         vars.insert("input".to_owned(), Arc::clone(self.started.input.value()));
         vars.insert("config".to_owned(), Arc::clone(&plan.config));

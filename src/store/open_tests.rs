@@ -77,7 +77,7 @@ fn an_absent_store_is_only_made_on_request() {
     let (folder, path) = folder();
     let expected = StoreError::Absent { path: path.display().to_string() };
     assert_eq!(RedbStore::open(&path, OpenOptions::default()).map(drop), Err(expected.clone()));
-    assert_eq!(check(&path), Err(expected));
+    assert_eq!(check(&path, |_| None), Err(expected));
     assert_eq!(fs::read_dir(folder.path()).expect("readable").count(), 0);
 }
 
@@ -160,7 +160,7 @@ fn b10_files_that_are_no_stores_are_refused_and_kept() {
         fs::write(&path, content).expect("written");
         let error = refused(&path);
         assert!(matches!(&error, StoreError::Corrupt { message, .. } if message.contains(expected)), "{error}");
-        assert!(matches!(check(&path), Err(StoreError::Corrupt { .. })));
+        assert!(matches!(check(&path, |_| None), Err(StoreError::Corrupt { .. })));
     }
     let mut dice = Dice(7);
     for length in [100, 4096, 70_000] {

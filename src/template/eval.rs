@@ -10,10 +10,10 @@ use serde_json::{Map, Value};
 
 use super::budget::{Budget, Fault, NODE};
 use super::filters::{Given, Outcome};
-use super::nearest::nearest;
 use super::syntax::{Arguments, For, Kind, MathOp, Node, Part, STEP_FIELDS};
 use super::value::{self, kind, truth};
 use super::{Scope, StepScope, TemplateError};
+use crate::suggest::nearest;
 
 /// What an expression gives while it is evaluated.
 #[derive(Clone, Debug)]

@@ -8,9 +8,9 @@ use serde_json::Value;
 
 use super::TemplateError;
 use super::budget::{Budget, Fault};
-use super::nearest::nearest;
 use super::syntax::{Arguments, CompareOp, Kind, MathOp};
 use super::value::{self, Num, kind, text, truth};
+use crate::suggest::nearest;
 
 /// What a filter gives.
 pub(super) enum Outcome {

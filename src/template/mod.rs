@@ -11,7 +11,6 @@ mod budget;
 mod eval;
 mod filters;
 mod guard;
-mod nearest;
 mod refs;
 mod syntax;
 mod value;

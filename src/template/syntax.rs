@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::TemplateError;
 use super::filters::{self, Filter, Test};
 use super::guard;
-use super::nearest::nearest;
+use crate::suggest::nearest;
 
 /// Levels of one expression, so that an unoptimised build still fits the 2 MiB stack of a worker thread.
 const DEPTH_MAX: usize = 48;

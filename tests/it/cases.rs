@@ -128,3 +128,26 @@ fn the_shipped_workflow_has_no_finding() {
     assert!(findings.is_empty(), "{}", snapshot(&file, &findings));
     flowrun::plan::compile(&loaded, &contracts).expect("it compiles");
 }
+
+fn test_file_findings(path: &Path) -> (SourceFile, Vec<Finding>) {
+    // A scenario of no name is played: only whether the file is valid matters.
+    let options = flowrun::scenario::TestOptions { filter: Some("nothing".to_owned()), ..Default::default() };
+    let registry = flowrun::orders::registry();
+    let mut summary = flowrun::scenario::run_files(&[path.to_path_buf()], &registry, &options);
+    let findings = summary.files.pop().expect("one file was given").findings;
+    let name = path.file_name().expect("a case has a name").to_string_lossy().into_owned();
+    match findings.into_iter().next() {
+        Some((file, findings)) => {
+            let root = env!("CARGO_MANIFEST_DIR");
+            let plain = |text: String| text.replace(root, "");
+            let findings = findings.into_iter().map(|f| Finding { message: plain(f.message), ..f }).collect();
+            (SourceFile::new(name, file.text), findings)
+        }
+        None => (SourceFile::new(name, ""), Vec::new()),
+    }
+}
+
+#[test]
+fn test_files() {
+    compare("test", test_file_findings);
+}

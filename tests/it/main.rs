@@ -5,5 +5,6 @@ mod lab;
 mod mutations;
 mod plan;
 mod rules;
+mod scenarios;
 mod schema;
 mod yaml;

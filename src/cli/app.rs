@@ -1,0 +1,76 @@
+//! What every verb is given: the handlers, the options, the two streams.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::args::{Global, Verb};
+use super::output::screen::Screen;
+use super::problem::Problem;
+use crate::dsl::json::read_json;
+use crate::handlers::{Contracts, Registry};
+use crate::limits::Limits;
+
+/// What every verb is given.
+#[derive(Clone)]
+pub(super) struct App {
+    pub(super) registry: Registry,
+    pub(super) contracts: Contracts,
+    pub(super) global: Global,
+    pub(super) limits: Limits,
+    pub(super) screen: Screen,
+}
+
+impl App {
+    pub(super) fn new(registry: Registry, global: Global, verb: &Verb, screen: Screen) -> Result<Self, Problem> {
+        let registry = registry
+            .finish()
+            .map_err(|problems| Problem::bug("the handlers of this program do not fit together").details(problems))?;
+        let mut limits = Limits::default();
+        for text in &global.limits {
+            match text.split_once('=') {
+                Some((name, value)) => {
+                    let value = value.parse::<u64>();
+                    let value = value
+                        .map_err(|_| Problem::usage(format!("--limit {text}: the value must be a whole number")))?;
+                    limits.set(name, value).map_err(|why| Problem::usage(format!("--limit {text}: {why}")))?;
+                }
+                // The number of runs that `list` shows.
+                None if matches!(verb, Verb::List(_)) && text.parse::<usize>().is_ok() => {}
+                None => {
+                    return Err(Problem::usage(format!("--limit {text}: a limit is given as NAME=N"))
+                        .help(format!("The limits are {}.", Limits::NAMES.join(", "))));
+                }
+            }
+        }
+        Ok(Self { contracts: registry.contracts(), registry, global, limits, screen })
+    }
+
+    /// Reads a JSON file strictly; `-` is stdin.
+    pub(super) fn read_json(&self, path: &Path) -> Result<Value, Problem> {
+        let text = read_text(path)?;
+        read_json(&text, &self.limits).map_err(|error| Problem::invalid(format!("{}: {error}", shown(path))))
+    }
+}
+
+/// Reads a whole text file; `-` is stdin.
+pub(super) fn read_text(path: &Path) -> Result<String, Problem> {
+    let bytes = if path.as_os_str() == "-" {
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut std::io::stdin().lock(), &mut bytes).map(|_| bytes)
+    } else {
+        std::fs::read(path)
+    };
+    let bytes = bytes.map_err(|error| unreadable(path, &error))?;
+    String::from_utf8(bytes).map_err(|_| Problem::invalid(format!("{}: the file is not UTF-8", shown(path))))
+}
+
+/// Returns the problem of a file that cannot be read.
+pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> Problem {
+    Problem::invalid(format!("{} cannot be read: {error}", shown(path)))
+}
+
+/// Returns a path as it is named in messages.
+pub(super) fn shown(path: &Path) -> String {
+    if path.as_os_str() == "-" { "stdin".to_owned() } else { path.display().to_string() }
+}

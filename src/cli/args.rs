@@ -1,0 +1,432 @@
+//! What can be typed: verbs, options and their help. Nothing is decided here but the shape of a command line.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+/// Where the store is unless somebody says otherwise.
+pub(super) const STORE: &str = ".flowrun/flowrun.redb";
+
+/// Runs business processes that are written as data.
+#[derive(Debug, Parser)]
+#[command(
+    name = "flowrun",
+    version,
+    propagate_version = false,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    max_term_width = 100,
+    after_help = "Examples:\n  flowrun validate                                 check every workflow in workflows/\n  \
+                  flowrun exec --input examples/order.json         run the only workflow there is\n  \
+                  flowrun resume                                   continue after a crash or Ctrl-C\n  \
+                  flowrun show @last                               what became of the last run\n\n\
+                  Exit codes: 0 done, 1 failed, 2 usage, 3 invalid, 4 failed and undone, 5 a person is needed,\n\
+                  6 cancelled, 7 waiting or parked, 8 not found, 9 conflict, 10 store, 70 bug, 130/143 interrupted."
+)]
+pub(super) struct Cli {
+    #[command(flatten)]
+    pub(super) global: Global,
+    #[command(subcommand)]
+    pub(super) verb: Verb,
+}
+
+/// Options of every verb.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Everywhere")]
+pub(super) struct Global {
+    /// How the answer on stdout is written.
+    #[arg(short = 'o', long = "output", value_name = "FORMAT", value_enum, default_value = "text", global = true)]
+    pub(super) format: Format,
+    /// When colours are used; NO_COLOR turns them off as well.
+    #[arg(long, value_name = "WHEN", value_enum, default_value = "auto", global = true)]
+    pub(super) color: Colour,
+    /// Say nothing on stderr but errors.
+    #[arg(short, long, global = true)]
+    pub(super) quiet: bool,
+    /// Log on stderr what flowrun does; twice for more.
+    #[arg(short, long, action = ArgAction::Count, global = true)]
+    pub(super) verbose: u8,
+    /// The file that runs are recorded in.
+    #[arg(long, value_name = "FILE", env = "FLOWRUN_STORE", default_value = STORE, hide_env_values = true, global = true)]
+    pub(super) store: PathBuf,
+    /// Set a limit, such as steps=2000; may be given several times.
+    #[arg(long = "limit", value_name = "NAME=N", global = true)]
+    pub(super) limits: Vec<String>,
+}
+
+/// How an answer is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    /// For people.
+    Text,
+    /// One JSON document.
+    Json,
+    /// One JSON document a line, each as soon as it is known.
+    Jsonl,
+}
+
+/// When colours are used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Colour {
+    /// On a terminal.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// What flowrun is asked to do.
+#[derive(Debug, Subcommand)]
+pub(super) enum Verb {
+    /// Check workflow files without running anything.
+    #[command(after_help = "Examples:\n  flowrun validate\n  flowrun validate workflows/order.yaml --strict\n  \
+                            flowrun validate -o json | jq '.files[].findings'")]
+    Validate(Validate),
+    /// Run a workflow and stay until it rests.
+    #[command(
+        alias = "run",
+        after_help = "The output of the run goes to stdout, its progress to stderr. JSON Lines start one run per line.\n\n\
+                      Examples:\n  flowrun exec --input examples/order.json\n  \
+                      flowrun exec ecommerce-order --input - --id order-17 < order.json\n  \
+                      flowrun exec --input orders.jsonl --id '{{ input.orderId }}' --concurrency 16 -o jsonl\n  \
+                      flowrun exec --input order.json --set payment.timeout=10s"
+    )]
+    Exec(Exec),
+    /// Continue a run, or all that are unfinished.
+    #[command(after_help = "Examples:\n  flowrun resume\n  flowrun resume @last\n  flowrun resume order-17 --no-wait")]
+    Resume(Resume),
+    /// List runs, newest first.
+    #[command(
+        alias = "ls",
+        after_help = "Examples:\n  flowrun list\n  flowrun list --needs-attention\n  \
+                      flowrun list --status failed --limit 100 -o json | jq '.runs[].run_id'"
+    )]
+    List(List),
+    /// Show a run: its status, its steps, what it waits for or owes.
+    #[command(
+        alias = "status",
+        after_help = "Examples:\n  flowrun show @last\n  flowrun show order-17 -o json | jq .steps"
+    )]
+    Show(OneRun),
+    /// Show everything that was recorded of a run.
+    #[command(after_help = "Examples:\n  flowrun history @last\n  flowrun history order-17 -o jsonl | jq -r .type")]
+    History(OneRun),
+    /// Cancel a run and undo what it did.
+    #[command(after_help = "Examples:\n  flowrun cancel order-17 --reason 'customer changed their mind'\n  \
+                            flowrun cancel order-17 --no-compensate")]
+    Cancel(Cancel),
+    /// Try again what a run could not undo, or record that a person did.
+    #[command(after_help = "Examples:\n  flowrun compensate order-17\n  \
+                            flowrun compensate order-17 --mark-done charge --reason 'refunded by hand, ticket 4711'")]
+    Compensate(Compensate),
+    /// Let a parked run try its failed and unknown steps again.
+    #[command(after_help = "Examples:\n  flowrun retry order-17\n  flowrun retry order-17 --from charge")]
+    Retry(Retry),
+    /// Send a message to a run that waits for it.
+    #[command(after_help = "Examples:\n  flowrun signal order-17 payment.settled --input settled.json\n  \
+                            echo '{\"ok\":true}' | flowrun signal @last approved --input - --id mail-99")]
+    Signal(Signal),
+    /// List the handlers that steps can use, or show one.
+    #[command(after_help = "Examples:\n  flowrun handlers\n  flowrun handlers payment.charge\n  \
+                            flowrun handlers -o json | jq '.handlers[].name'")]
+    Handlers(Handlers),
+    /// Draw a workflow, or the workflow of a run.
+    #[command(after_help = "Examples:\n  flowrun graph\n  flowrun graph ecommerce-order --format mermaid\n  \
+                            flowrun graph --format dot | dot -Tsvg > order.svg")]
+    Graph(Graph),
+    /// Print the JSON Schema of a kind of file, for editors.
+    #[command(after_help = "Examples:\n  flowrun schema > schemas/workflow.schema.json\n  flowrun schema faults")]
+    Schema(Schema),
+    /// Show what really happened outside, by the services' own book.
+    #[command(after_help = "Examples:\n  flowrun ledger\n  flowrun ledger ORD-17 -o json | jq '.entries[].effect'")]
+    Ledger(Ledger),
+    /// Look after the store.
+    #[command(after_help = "Examples:\n  flowrun db check\n  flowrun db check --store backup.redb")]
+    Db(Db),
+    /// Print a completion script for a shell.
+    #[command(
+        after_help = "Examples:\n  flowrun completions bash > ~/.local/share/bash-completion/completions/flowrun\n  \
+                            flowrun completions zsh > ~/.zfunc/_flowrun"
+    )]
+    Completions(Completions),
+}
+
+/// `validate`.
+#[derive(Debug, Args)]
+pub(super) struct Validate {
+    /// Workflow files, or folders of them [default: workflows/]
+    #[arg(value_name = "PATH")]
+    pub(super) paths: Vec<PathBuf>,
+    /// Take warnings for errors.
+    #[arg(long)]
+    pub(super) strict: bool,
+    #[command(flatten)]
+    pub(super) settings: Settings,
+}
+
+/// What changes a workflow's configuration.
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct Settings {
+    /// A YAML or JSON file that is laid over the workflow's config.
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// Set one value of the config, such as payment.timeout=10s; may be given several times.
+    #[arg(long = "set", value_name = "PATH=VALUE")]
+    pub(super) sets: Vec<String>,
+}
+
+/// How long a verb stays with a run.
+#[derive(Clone, Copy, Debug, Args)]
+pub(super) struct Staying {
+    /// Return as soon as nothing but waits is left, timed ones included.
+    #[arg(long)]
+    pub(super) no_wait: bool,
+    /// How long running attempts may take to end after Ctrl-C.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration)]
+    pub(super) grace: std::time::Duration,
+}
+
+/// `exec`.
+#[derive(Debug, Args)]
+pub(super) struct Exec {
+    /// A workflow file, or its name in workflows/; left out, the only one there.
+    #[arg(value_name = "WORKFLOW")]
+    pub(super) workflow: Option<String>,
+    /// The input: a JSON document or JSON Lines; - reads stdin [default: {}]
+    #[arg(short, long, value_name = "FILE")]
+    pub(super) input: Option<PathBuf>,
+    /// The id of the run, or a template for ids such as '{{ input.orderId }}'.
+    #[arg(long, value_name = "ID")]
+    pub(super) id: Option<String>,
+    /// How many runs of a JSON Lines input are under way at once.
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(super) concurrency: u32,
+    /// Take warnings about the workflow for errors.
+    #[arg(long)]
+    pub(super) strict: bool,
+    /// Faults to inject, for trying out what happens.
+    #[arg(long, value_name = "FILE")]
+    pub(super) faults: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) settings: Settings,
+    #[command(flatten)]
+    pub(super) staying: Staying,
+}
+
+/// `resume`.
+#[derive(Debug, Args)]
+pub(super) struct Resume {
+    /// The run: its id, the beginning of it, or @last; left out, all unfinished runs.
+    #[arg(value_name = "RUN")]
+    pub(super) run: Option<String>,
+    /// Faults to inject, for trying out what happens.
+    #[arg(long, value_name = "FILE")]
+    pub(super) faults: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) staying: Staying,
+}
+
+/// `list`.
+#[derive(Debug, Args)]
+pub(super) struct List {
+    /// Only runs with this status; may be given several times.
+    #[arg(long, value_name = "STATUS", value_parser = ["running", "waiting", "parked", "completed", "failed", "cancelled"])]
+    pub(super) status: Vec<String>,
+    /// Only runs of this workflow.
+    #[arg(long, value_name = "NAME")]
+    pub(super) workflow: Option<String>,
+    /// Only runs that need a person: parked, or not completely undone.
+    #[arg(long)]
+    pub(super) needs_attention: bool,
+    /// At most so many; --limit N says the same [default: 20]
+    #[arg(short = 'n', value_name = "N")]
+    pub(super) most: Option<usize>,
+}
+
+/// `show` and `history`.
+#[derive(Debug, Args)]
+pub(super) struct OneRun {
+    /// The run: its id, the beginning of it, or @last.
+    #[arg(value_name = "RUN", default_value = "@last")]
+    pub(super) run: String,
+}
+
+/// `cancel`.
+#[derive(Debug, Args)]
+pub(super) struct Cancel {
+    /// The run: its id, the beginning of it, or @last.
+    #[arg(value_name = "RUN")]
+    pub(super) run: String,
+    /// Why; it is recorded.
+    #[arg(long, value_name = "TEXT")]
+    pub(super) reason: Option<String>,
+    /// Undo nothing; what is owed is listed.
+    #[arg(long)]
+    pub(super) no_compensate: bool,
+    #[command(flatten)]
+    pub(super) staying: Staying,
+}
+
+/// `compensate`.
+#[derive(Debug, Args)]
+pub(super) struct Compensate {
+    /// The run: its id, the beginning of it, or @last.
+    #[arg(value_name = "RUN")]
+    pub(super) run: String,
+    /// Record that a person undid this step.
+    #[arg(long, value_name = "STEP", requires = "reason")]
+    pub(super) mark_done: Option<String>,
+    /// Only this item of the step, counted from 0.
+    #[arg(long, value_name = "N", requires = "mark_done")]
+    pub(super) item: Option<u32>,
+    /// How it was undone; it is recorded.
+    #[arg(long, value_name = "TEXT", requires = "mark_done")]
+    pub(super) reason: Option<String>,
+    #[command(flatten)]
+    pub(super) staying: Staying,
+}
+
+/// `retry`.
+#[derive(Debug, Args)]
+pub(super) struct Retry {
+    /// The run: its id, the beginning of it, or @last.
+    #[arg(value_name = "RUN")]
+    pub(super) run: String,
+    /// Only this step.
+    #[arg(long, value_name = "STEP")]
+    pub(super) from: Option<String>,
+    #[command(flatten)]
+    pub(super) staying: Staying,
+}
+
+/// `signal`.
+#[derive(Debug, Args)]
+pub(super) struct Signal {
+    /// The run: its id, the beginning of it, or @last.
+    #[arg(value_name = "RUN")]
+    pub(super) run: String,
+    /// The signal's name, as a step of the workflow waits for it.
+    #[arg(value_name = "NAME")]
+    pub(super) name: String,
+    /// Its data as JSON; - reads stdin [default: null]
+    #[arg(short, long, value_name = "FILE")]
+    pub(super) input: Option<PathBuf>,
+    /// An id of your own; the same signal sent again with it changes nothing.
+    #[arg(long, value_name = "ID")]
+    pub(super) id: Option<String>,
+}
+
+/// `handlers`.
+#[derive(Debug, Args)]
+pub(super) struct Handlers {
+    /// Only this one, with the schemas of its input and output.
+    #[arg(value_name = "NAME")]
+    pub(super) name: Option<String>,
+}
+
+/// `graph`.
+#[derive(Debug, Args)]
+pub(super) struct Graph {
+    /// A workflow file, its name in workflows/, or a run.
+    #[arg(value_name = "WORKFLOW|RUN")]
+    pub(super) what: Option<String>,
+    /// What it is drawn for.
+    #[arg(long, value_enum, default_value = "ascii")]
+    pub(super) format: Drawing,
+}
+
+/// The kinds of drawings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Serialize, serde::Deserialize)]
+pub(super) enum Drawing {
+    /// A terminal.
+    Ascii,
+    /// Markdown.
+    Mermaid,
+    /// Graphviz.
+    Dot,
+}
+
+/// `schema`.
+#[derive(Debug, Args)]
+pub(super) struct Schema {
+    /// The kind of file.
+    #[arg(value_enum, default_value = "workflow")]
+    pub(super) kind: SchemaKind,
+}
+
+/// The kinds of files that have a schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum SchemaKind {
+    /// Workflow files.
+    Workflow,
+    /// Scenario files of `flowrun test`.
+    Test,
+    /// Files of `--faults`.
+    Faults,
+}
+
+/// `ledger`.
+#[derive(Debug, Args)]
+pub(super) struct Ledger {
+    /// Only what belongs to this order.
+    #[arg(value_name = "ORDER")]
+    pub(super) order: Option<String>,
+}
+
+/// `db`.
+#[derive(Debug, Args)]
+pub(super) struct Db {
+    #[command(subcommand)]
+    pub(super) verb: DbVerb,
+}
+
+/// What can be done with a store.
+#[derive(Debug, Subcommand)]
+pub(super) enum DbVerb {
+    /// Read all of the store and say whether it is sound. Nothing is written.
+    Check,
+}
+
+/// `completions`.
+#[derive(Debug, Args)]
+pub(super) struct Completions {
+    /// The shell.
+    #[arg(value_enum)]
+    pub(super) shell: clap_complete::Shell,
+}
+
+fn duration(text: &str) -> Result<std::time::Duration, String> {
+    crate::dsl::duration::parse(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_fits_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_verb_has_an_example() {
+        for verb in Cli::command().get_subcommands() {
+            let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains(&format!("flowrun {}", verb.get_name())), "`{}` has no example", verb.get_name());
+        }
+    }
+
+    #[test]
+    fn hidden_aliases_work() {
+        for (alias, verb) in [("run", "exec"), ("ls", "list"), ("status", "show")] {
+            let typed = Cli::try_parse_from(["flowrun", alias]).expect("the alias is known");
+            let meant = Cli::try_parse_from(["flowrun", verb]).expect("the verb is known");
+            assert_eq!(std::mem::discriminant(&typed.verb), std::mem::discriminant(&meant.verb));
+        }
+        let help = Cli::command().render_long_help().to_string();
+        assert!(!help.contains("  ls ") && !help.contains("[aliases"), "{help}");
+    }
+}

@@ -1,0 +1,337 @@
+//! Answers requests over a store that this process holds.
+
+use std::collections::{HashMap, HashSet};
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::broadcast::{self, error::RecvError};
+
+use super::request::{Answer, Happened, Notice, Request, Rested, Stay, Task};
+use crate::check;
+use crate::cli::args::Drawing;
+use crate::cli::problem::Problem;
+use crate::definition::Definition;
+use crate::diag::Severity;
+use crate::engine::report::RunReport;
+use crate::engine::view::{Filter, View};
+use crate::engine::{Engine, EngineOptions, Known, Patience, Recorded, Submission, Workflow};
+use crate::faults::Faults;
+use crate::handlers::contract::Contracts;
+use crate::handlers::{Handlers, World};
+use crate::limits::Limits;
+use crate::names::RunKey;
+use crate::plan::draw;
+use crate::store::journal::Journal;
+use crate::store::redb::RedbStore;
+use crate::time::SystemClock;
+
+/// How many events a watcher may be behind before it misses some.
+const WATCHER_LAG: usize = 8_192;
+
+/// Where somebody is told what happens before the answer comes.
+pub(in crate::cli) type Sink<'a> = &'a mut (dyn FnMut(Notice) + Send);
+
+/// Answers requests over an open store.
+pub(in crate::cli) struct Desk {
+    journal: Arc<RedbStore>,
+    view: View,
+    running: Option<Running>,
+    contracts: Contracts,
+    limits: Limits,
+}
+
+/// What a desk needs to run workflows besides reading about them.
+struct Running {
+    engine: Engine,
+    hub: broadcast::Sender<Arc<Happened>>,
+    workflows: Mutex<HashMap<[u8; 32], Arc<Workflow>>>,
+    stopping: AtomicBool,
+}
+
+impl Desk {
+    /// Makes a desk that reads only.
+    pub(in crate::cli) fn reading(journal: RedbStore, contracts: Contracts, limits: &Limits) -> Self {
+        let journal = Arc::new(journal);
+        let view = View::new(Arc::clone(&journal) as Arc<dyn Journal>, contracts.clone(), limits.clone());
+        Self { journal, view, running: None, contracts, limits: limits.clone() }
+    }
+
+    /// Makes a desk that also runs.
+    pub(in crate::cli) fn running(
+        journal: RedbStore,
+        handlers: Handlers,
+        limits: &Limits,
+        faults: Option<Arc<Faults>>,
+    ) -> Result<Self, Problem> {
+        let contracts = handlers.contracts();
+        let mut desk = Self::reading(journal, contracts, limits);
+        let (hub, _) = broadcast::channel(WATCHER_LAG);
+        let told = hub.clone();
+        let observer = move |recorded: &Recorded<'_>| {
+            // Nobody watches most runs of a large batch, and nothing is copied for them.
+            if told.receiver_count() > 0 {
+                let entry = recorded.entry.clone();
+                let happened = Happened { run: recorded.run, id: recorded.id.to_owned(), entry };
+                let _ = told.send(Arc::new(happened));
+            }
+        };
+        let options = EngineOptions {
+            limits: limits.clone(),
+            faults,
+            observer: Some(Arc::new(observer)),
+            ..EngineOptions::default()
+        };
+        let journal = Arc::clone(&desk.journal) as Arc<dyn Journal>;
+        let engine = Engine::new(journal, handlers, Arc::new(SystemClock), options)?;
+        desk.view = engine.view();
+        let workflows = Mutex::default();
+        desk.running = Some(Running { engine, hub, workflows, stopping: AtomicBool::new(false) });
+        Ok(desk)
+    }
+
+    /// Keeps a compiled workflow, so that runs of it need not compile it again.
+    pub(in crate::cli) fn keep(&self, workflow: &Arc<Workflow>) {
+        if let Some(running) = &self.running {
+            running.workflows.lock().insert(workflow.fingerprint, Arc::clone(workflow));
+        }
+    }
+
+    /// Answers a request.
+    pub(in crate::cli) async fn ask(&self, request: Request, sink: Sink<'_>) -> Result<Answer, Problem> {
+        match request {
+            Request::List { statuses, workflow, needs_attention, limit } => {
+                let filter = Filter { statuses, workflow, needs_attention, limit };
+                Ok(Answer::Runs(self.view.list(&filter)?))
+            }
+            Request::Show { run } => Ok(Answer::Report(Box::new(self.view.report(self.view.find(&run)?)?))),
+            Request::History { run } => {
+                let run = self.view.find(&run)?;
+                Ok(Answer::History { entries: self.view.history(run)?, json: self.view.history_json(run)? })
+            }
+            Request::Graph { run, format, width } => {
+                let (plan, _) = self.view.state(self.view.find(&run)?)?;
+                Ok(Answer::Text(match format {
+                    Drawing::Ascii => draw::ascii(&plan, width),
+                    Drawing::Mermaid => draw::mermaid(&plan),
+                    Drawing::Dot => draw::dot(&plan),
+                }))
+            }
+            Request::Run { task, stay, watch } => {
+                let running = self.engine()?;
+                let wanted = Mutex::new(None);
+                let taken = Mutex::new(None);
+                let work = async {
+                    let (run, was_final) = self.start(running, task).await?;
+                    *wanted.lock() = Some(HashSet::from([run]));
+                    *taken.lock() = Some(running.engine.report(run)?.run_id);
+                    let report = rest(running, run, stay).await?;
+                    Ok::<_, Problem>(self.rested(running, report, was_final))
+                };
+                let rested = self.watched(running, watch, &wanted, &taken, sink, work).await?;
+                Ok(Answer::Rested(Box::new(rested)))
+            }
+            Request::ResumeAll { stay, watch } => {
+                let running = self.engine()?;
+                let wanted = Mutex::new(None);
+                let work = async {
+                    let live = self.journal.live()?.into_iter().map(|(run, _)| run).collect::<HashSet<_>>();
+                    *wanted.lock() = Some(live);
+                    let runs = running.engine.resume_all().await?;
+                    let mut rested = Vec::with_capacity(runs.len());
+                    // All are under way already; they are waited for one after the other.
+                    for run in runs {
+                        let report = rest(running, run, stay).await?;
+                        rested.push(self.rested(running, report, false));
+                    }
+                    Ok::<_, Problem>(rested)
+                };
+                let all = self.watched(running, watch, &wanted, &Mutex::new(None), sink, work).await?;
+                Ok(Answer::AllRested(all))
+            }
+        }
+    }
+
+    fn engine(&self) -> Result<&Running, Problem> {
+        self.running.as_ref().ok_or_else(|| Problem::bug("a store that was opened for reading was asked to run"))
+    }
+
+    fn rested(&self, running: &Running, report: RunReport, was_final: bool) -> Rested {
+        let unfinished = matches!(report.status.as_str(), "running" | "waiting");
+        Rested { put_down: unfinished && running.stopping.load(Ordering::Acquire), report, was_final }
+    }
+
+    /// Does what is asked, and returns the run once it is durable, and whether the run was final before.
+    async fn start(&self, running: &Running, task: Task) -> Result<(RunKey, bool), Problem> {
+        let engine = &running.engine;
+        let find = |text: &str| engine.find(text);
+        Ok(match task {
+            Task::Submit { definition, input, id } => {
+                let workflow = self.workflow(running, *definition)?;
+                let submitted = engine.submit(Submission { workflow, input, id }).await?;
+                (submitted.run, submitted.known == Known::Final)
+            }
+            Task::Resume { run } => {
+                let run = find(&run)?;
+                let was_final = engine.report(run)?.finished_at.is_some();
+                engine.resume(run).await?;
+                (run, was_final)
+            }
+            Task::Signal { run, id, name, data } => {
+                let run = find(&run)?;
+                // Whoever sends one may not be who is to run it: a run that nobody runs stays where it is.
+                engine.leave_signal(run, id, name, data).await?;
+                (run, false)
+            }
+            Task::Cancel { run, reason, compensate } => {
+                let run = find(&run)?;
+                engine.cancel(run, reason, compensate).await?;
+                (run, false)
+            }
+            Task::Retry { run, from } => {
+                let run = find(&run)?;
+                engine.retry(run, from.map(Into::into)).await?;
+                (run, false)
+            }
+            Task::Compensate { run } => {
+                let run = find(&run)?;
+                engine.compensate(run).await?;
+                (run, false)
+            }
+            Task::MarkDone { run, step, item, reason } => {
+                let run = find(&run)?;
+                engine.mark_done(run, step.into(), item, reason).await?;
+                (run, false)
+            }
+        })
+    }
+
+    /// Returns the plan of a definition that somebody checked, checked again with the handlers of this process.
+    fn workflow(&self, running: &Running, definition: Definition) -> Result<Arc<Workflow>, Problem> {
+        let fingerprint = definition.fingerprint();
+        if let Some(known) = running.workflows.lock().get(&fingerprint) {
+            return Ok(Arc::clone(known));
+        }
+        let path = definition.path.clone();
+        let invalid = |details: Vec<String>| {
+            Problem::invalid(format!("{path} is not valid for the process that holds the store")).details(details)
+        };
+        let (loaded, findings) = definition.reopen(&self.limits);
+        let texts = |findings: &[crate::diag::Finding]| {
+            findings.iter().filter(|f| f.severity == Severity::Error).map(|f| f.message.clone()).collect::<Vec<_>>()
+        };
+        let loaded = loaded.ok_or_else(|| invalid(texts(&findings)))?;
+        let errors = texts(&[findings, check::check(&loaded, &self.contracts)].concat());
+        if !errors.is_empty() {
+            return Err(invalid(errors));
+        }
+        let workflow = Workflow::compile(&loaded, &self.contracts).map_err(|findings| invalid(texts(&findings)))?;
+        let workflow = Arc::new(workflow);
+        running.workflows.lock().insert(fingerprint, Arc::clone(&workflow));
+        Ok(workflow)
+    }
+
+    /// Does `work`, and tells `sink` meanwhile what happens to the runs that `wanted` names once it does.
+    async fn watched<T>(
+        &self,
+        running: &Running,
+        watch: bool,
+        wanted: &Mutex<Option<HashSet<RunKey>>>,
+        taken: &Mutex<Option<String>>,
+        sink: Sink<'_>,
+        work: impl Future<Output = T>,
+    ) -> T {
+        let mut events = running.hub.subscribe();
+        if !watch {
+            // Without a receiver nothing is copied; the channel is only there to be waited on.
+            drop(std::mem::replace(&mut events, broadcast::channel(1).1));
+        }
+        let mut early: Vec<Arc<Happened>> = Vec::new();
+        let mut tell = |event: Option<Arc<Happened>>, sink: Sink<'_>| {
+            if let Some(id) = taken.lock().take() {
+                sink(Notice::Taken(id));
+            }
+            early.extend(event);
+            let wanted = wanted.lock();
+            let Some(wanted) = wanted.as_ref() else { return };
+            for event in early.drain(..).filter(|e| wanted.contains(&e.run)) {
+                sink(Notice::Happened(Box::new(Happened::clone(&event))));
+            }
+        };
+        let mut work = std::pin::pin!(work);
+        let mut open = watch;
+        let result = loop {
+            tokio::select! {
+                result = &mut work => break result,
+                event = events.recv(), if open => match event {
+                    Ok(event) => tell(Some(event), sink),
+                    Err(RecvError::Lagged(_)) => {}
+                    Err(RecvError::Closed) => open = false,
+                },
+            }
+        };
+        while let Some(event) = next_of(&mut events, watch) {
+            tell(Some(event), sink);
+        }
+        tell(None, sink);
+        result
+    }
+
+    /// Tells whether runs can be started here.
+    pub(in crate::cli) fn runs(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// Puts all runs down: nothing new starts, attempts may end within `grace`.
+    pub(in crate::cli) async fn stop(&self, grace: Duration) {
+        if let Some(running) = &self.running {
+            running.stopping.store(true, Ordering::Release);
+            running.engine.stop(grace).await;
+        }
+    }
+
+    /// Lets the store go.
+    pub(in crate::cli) fn close(&self) -> Result<(), Problem> {
+        Ok(self.journal.close()?)
+    }
+}
+
+/// Returns the next event that is there already.
+fn next_of(events: &mut broadcast::Receiver<Arc<Happened>>, watch: bool) -> Option<Arc<Happened>> {
+    use broadcast::error::TryRecvError;
+    if !watch {
+        return None;
+    }
+    loop {
+        match events.try_recv() {
+            Ok(event) => return Some(event),
+            Err(TryRecvError::Lagged(_)) => {}
+            Err(TryRecvError::Empty | TryRecvError::Closed) => return None,
+        }
+    }
+}
+
+async fn rest(running: &Running, run: RunKey, stay: Stay) -> Result<RunReport, Problem> {
+    Ok(match stay {
+        Stay::No => running.engine.report(run)?,
+        Stay::UntilWaits => running.engine.rest(run, Patience::None).await?,
+        Stay::UntilIdle => running.engine.rest(run, Patience::Timers).await?,
+    })
+}
+
+/// Returns the world of a store's handlers.
+pub(in crate::cli) fn world_of(store: &std::path::Path) -> World {
+    let mut world = World::in_memory(Arc::new(SystemClock));
+    world.dir = Some(folder_of(store));
+    world
+}
+
+/// Returns the folder that a store lies in.
+pub(in crate::cli) fn folder_of(store: &std::path::Path) -> std::path::PathBuf {
+    match store.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.to_path_buf(),
+        _ => ".".into(),
+    }
+}

@@ -1,0 +1,130 @@
+//! The holder's side of the control socket: owner-only, one request per connection.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::desk::Desk;
+use super::place::{self, Holder};
+use super::request::{Line, Notice, Request, VERSION};
+use crate::cli::problem::Problem;
+
+/// The longest request: a definition with its files, an input, and room.
+const REQUEST_MAX: u64 = 64 << 20;
+
+/// Serves a desk to other processes of the same user until it is dropped.
+pub(super) struct Server {
+    store: PathBuf,
+    socket: PathBuf,
+    task: JoinHandle<()>,
+}
+
+impl Server {
+    /// Starts to serve. Only who holds the store's lock may call this: what lies at the socket's place is replaced.
+    pub(super) fn start(store: &Path, desk: Arc<Desk>) -> io::Result<Self> {
+        let socket = place::socket_for(store)?;
+        let _ = std::fs::remove_file(&socket);
+        let listener = UnixListener::bind(&socket)?;
+        // Between these two lines another user could connect; whoever does is turned away by `is_ours`.
+        std::fs::set_permissions(&socket, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
+        place::write_holder(store, &Holder { pid: std::process::id(), socket: socket.clone() })?;
+        let task = tokio::spawn(accept(listener, desk));
+        Ok(Self { store: store.to_owned(), socket, task })
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+        place::remove_holder(&self.store, &self.socket);
+    }
+}
+
+async fn accept(listener: UnixListener, desk: Arc<Desk>) {
+    let mut connections = tokio::task::JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) if is_ours(&stream) => {
+                    let desk = Arc::clone(&desk);
+                    connections.spawn(async move {
+                        if let Err(error) = serve(stream, &desk).await {
+                            tracing::debug!(%error, "a connection to the control socket ended early");
+                        }
+                    });
+                }
+                Ok(_) => tracing::warn!("another user tried to reach the control socket"),
+                Err(error) => {
+                    // Too many open files, for example: others may close theirs.
+                    tracing::warn!(%error, "the control socket cannot be served");
+                    tokio::task::yield_now().await;
+                }
+            },
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+/// Tells whether the other end belongs to this user, or to root.
+pub(super) fn is_ours(stream: &UnixStream) -> bool {
+    let own = rustix::process::getuid().as_raw();
+    stream.peer_cred().is_ok_and(|peer| peer.uid() == own || peer.uid() == 0)
+}
+
+async fn serve(stream: UnixStream, desk: &Desk) -> io::Result<()> {
+    let (reader, mut writer) = stream.into_split();
+    let hello = Line::Hello { flowrun: VERSION, pid: std::process::id() };
+    writer.write_all(&encode(&hello)).await?;
+    let mut reader = BufReader::new(reader.take(REQUEST_MAX));
+    let mut text = Vec::new();
+    reader.read_until(b'\n', &mut text).await?;
+    if text.is_empty() {
+        return Ok(());
+    }
+    let (notices, mut noticed) = mpsc::unbounded_channel();
+    let answer = async {
+        match serde_json::from_slice::<Request>(&text) {
+            Ok(request) => {
+                let mut sink = |notice: Notice| {
+                    // The other end may be gone; the run goes on.
+                    let _ = notices.send(notice);
+                };
+                match desk.ask(request, &mut sink).await {
+                    Ok(answer) => Line::Answer(Box::new(answer)),
+                    Err(problem) => Line::Problem(problem),
+                }
+            }
+            Err(error) => Line::Problem(
+                Problem::conflict(format!("the process that holds the store does not understand this one: {error}"))
+                    .help("Both must be the same version of the same program."),
+            ),
+        }
+    };
+    let mut answer = std::pin::pin!(answer);
+    let mut gone = [0; 1];
+    let last = loop {
+        tokio::select! {
+            biased;
+            Some(notice) = noticed.recv() => writer.write_all(&encode(&Line::Notice(notice))).await?,
+            last = &mut answer => break last,
+            // Nothing more is expected: the other end has hung up.
+            _ = reader.read(&mut gone) => return Ok(()),
+        }
+    };
+    while let Ok(notice) = noticed.try_recv() {
+        writer.write_all(&encode(&Line::Notice(notice))).await?;
+    }
+    writer.write_all(&encode(&last)).await?;
+    writer.shutdown().await
+}
+
+pub(super) fn encode(line: &impl serde::Serialize) -> Vec<u8> {
+    let mut bytes = serde_json::to_vec(line).expect("requests and answers are JSON by construction");
+    bytes.push(b'\n');
+    bytes
+}

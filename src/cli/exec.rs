@@ -1,0 +1,225 @@
+//! `exec`: runs a workflow once, or once for each line of its input.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::app::{App, read_text, shown};
+use super::args::{Exec, Format};
+use super::control::{Need, Rested, Session, Task};
+use super::exit_code::ExitCode;
+use super::input::{Ids, Input};
+use super::output::batch::Batch;
+use super::output::paint::Tone;
+use super::problem::Problem;
+use super::runs::{self, exit_code};
+use super::workflow;
+use crate::dsl::json::read_json;
+use crate::engine::Workflow;
+use crate::faults::Faults;
+
+pub(super) async fn exec(app: &App, args: &Exec) -> Result<ExitCode, Problem> {
+    let ids = Ids::parse(args.id.as_deref())?;
+    let path = workflow::find(args.workflow.as_deref())?;
+    let workflow = workflow::ready(app, &path, &args.settings, args.strict)?;
+    let faults = faults(args.faults.as_deref())?;
+    if let Some(faults) = &faults {
+        let misses = faults.check(&workflow.plan);
+        if !misses.is_empty() {
+            return Err(Problem::invalid("some faults can never happen in this workflow").details(misses));
+        }
+    }
+    let input = Input::open(app, args.input.as_deref())?;
+    let need = Need::Run { create: true, faults, grace: args.staying.grace };
+    match input {
+        Input::One(input) => {
+            let id = ids.of(&input, &app.limits)?;
+            let session = open(app, need).await?;
+            session.keep(&workflow).await;
+            let task = Task::Submit { definition: Box::new(workflow.definition.clone()), input, id };
+            let rested = runs::stay_with(app, &session, task, args.staying.stay()).await;
+            let closed = session.close().await;
+            let rested = rested.map_err(|problem| {
+                let unfit = problem.exit == ExitCode::Invalid && problem.help.is_none() && args.input.is_none();
+                if unfit { problem.help("Give the input with --input FILE.") } else { problem }
+            })?;
+            let code = runs::finish(app, &session, &rested)?;
+            closed?;
+            Ok(code)
+        }
+        Input::Lines(_) if ids.is_literal() => {
+            Err(Problem::usage("--id must be a template for JSON Lines, or all runs would have the same id")
+                .help("For example: --id '{{ input.orderId }}'"))
+        }
+        Input::Lines(lines) => {
+            let session = Arc::new(open(app, need).await?);
+            session.keep(&workflow).await;
+            let mut many = Many {
+                app,
+                args,
+                ids,
+                workflow,
+                session,
+                batch: Batch::new(&app.screen),
+                out: Out::new(app),
+                codes: Vec::new(),
+            };
+            let done = many.run(lines).await;
+            let closed = many.session.close().await;
+            let code = many.end();
+            done?;
+            closed?;
+            code
+        }
+    }
+}
+
+async fn open(app: &App, need: Need) -> Result<Session, Problem> {
+    let session = Session::open(app, need).await?;
+    session.ok_or_else(|| Problem::bug("a store that was to be made is not there"))
+}
+
+/// Reads the faults to inject.
+pub(super) fn faults(path: Option<&Path>) -> Result<Option<Arc<Faults>>, Problem> {
+    let Some(path) = path else { return Ok(None) };
+    let text = read_text(path)?;
+    let faults = Faults::parse(&text)
+        .map_err(|problems| Problem::invalid(format!("{} is no file of faults", shown(path))).details(problems))?;
+    Ok(Some(Arc::new(faults)))
+}
+
+/// Many runs of one workflow.
+struct Many<'a> {
+    app: &'a App,
+    args: &'a Exec,
+    ids: Ids,
+    workflow: Arc<Workflow>,
+    session: Arc<Session>,
+    batch: Batch,
+    out: Out<'a>,
+    codes: Vec<ExitCode>,
+}
+
+type Line = (u64, Result<String, Problem>);
+type Ended = (u64, Result<Rested, Problem>);
+
+impl Many<'_> {
+    /// Starts a run for each line, so many at once, and shows each as it rests.
+    async fn run(&mut self, mut lines: mpsc::Receiver<Line>) -> Result<(), Problem> {
+        let most = usize::try_from(self.args.concurrency).unwrap_or(usize::MAX);
+        let mut runs: JoinSet<Ended> = JoinSet::new();
+        let mut open = true;
+        let session = Arc::clone(&self.session);
+        let mut interruption = std::pin::pin!(session.interruption());
+        while open || !runs.is_empty() {
+            tokio::select! {
+                line = lines.recv(), if open && runs.len() < most => match line {
+                    Some((number, line)) => self.start(&mut runs, number, line),
+                    None => open = false,
+                },
+                Some(ended) = runs.join_next() => {
+                    let (line, ended) = ended.map_err(|e| Problem::bug(format!("a run was lost: {e}")))?;
+                    open &= self.ended(line, ended)?;
+                }
+                () = &mut interruption, if open => open = false,
+            }
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, runs: &mut JoinSet<Ended>, number: u64, line: Result<String, Problem>) {
+        let limits = &self.app.limits;
+        let input = line.and_then(|text| {
+            read_json(&text, limits).map_err(|e| Problem::invalid(format!("column {}: {}", e.column, e.message)))
+        });
+        let task = input.and_then(|input| {
+            let id = self.ids.of(&input, limits)?;
+            Ok(Task::Submit { definition: Box::new(self.workflow.definition.clone()), input, id })
+        });
+        let session = Arc::clone(&self.session);
+        let stay = self.args.staying.stay();
+        runs.spawn(async move {
+            match task {
+                Ok(task) => (number, session.run(task, stay, false, &mut |_| {}).await),
+                Err(problem) => (number, Err(problem)),
+            }
+        });
+    }
+
+    /// Notes how a run ended; returns whether more may be started.
+    fn ended(&mut self, line: u64, ended: Result<Rested, Problem>) -> Result<bool, Problem> {
+        match ended {
+            Ok(rested) => {
+                self.batch.rested(&rested.report);
+                self.out.run(&rested)?;
+                self.codes.push(exit_code(&rested.report));
+                Ok(true)
+            }
+            Err(problem) if self.session.interrupted().is_some() => {
+                tracing::debug!(line, %problem.message, "not started");
+                Ok(false)
+            }
+            Err(problem) => {
+                self.batch.refused(line, &problem);
+                self.codes.push(problem.exit);
+                // A store that has failed fails for every line.
+                Ok(!matches!(problem.exit, ExitCode::Store | ExitCode::Bug))
+            }
+        }
+    }
+
+    fn end(self) -> Result<ExitCode, Problem> {
+        self.out.end()?;
+        self.batch.end();
+        if let Some(code) = self.session.interrupted() {
+            let paint = self.app.screen.err;
+            let next = self.app.screen.command("resume");
+            self.app.screen.say(&format!(
+                "{}     {}",
+                paint.text(Tone::Quiet, "next"),
+                paint.text(Tone::Strong, &next)
+            ));
+            return Ok(code);
+        }
+        Ok(ExitCode::of_several(self.codes))
+    }
+}
+
+/// Writes each run to stdout as soon as it rests.
+struct Out<'a> {
+    app: &'a App,
+    written: u64,
+}
+
+impl<'a> Out<'a> {
+    fn new(app: &'a App) -> Self {
+        Self { app, written: 0 }
+    }
+
+    fn run(&mut self, rested: &Rested) -> Result<(), Problem> {
+        let report = || serde_json::to_value(&rested.report).unwrap_or(Value::Null);
+        let text = match self.app.screen.format {
+            Format::Text => match &rested.report.output {
+                Some(output) => format!("{output}\n"),
+                None => return Ok(()),
+            },
+            Format::Jsonl => format!("{}\n", report()),
+            // One object around all of them, without waiting for the last.
+            Format::Json if self.written == 0 => format!("{{\"v\":1,\"runs\":[\n{}", report()),
+            Format::Json => format!(",\n{}", report()),
+        };
+        self.written += 1;
+        self.app.screen.answer(&text)
+    }
+
+    fn end(&self) -> Result<(), Problem> {
+        match (self.app.screen.format, self.written) {
+            (Format::Json, 0) => self.app.screen.answer("{\"v\":1,\"runs\":[]}\n"),
+            (Format::Json, _) => self.app.screen.answer("\n]}\n"),
+            (Format::Text | Format::Jsonl, _) => Ok(()),
+        }
+    }
+}

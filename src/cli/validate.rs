@@ -1,0 +1,83 @@
+//! `validate`: checks workflow files without running anything.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::app::{App, unreadable};
+use super::args::{Format, Validate};
+use super::exit_code::ExitCode;
+use super::output::paint::Tone;
+use super::problem::Problem;
+use super::workflow::{self, FOLDER, counted};
+use crate::diag::{self, Severity};
+
+pub(super) fn validate(app: &App, args: &Validate) -> Result<ExitCode, Problem> {
+    let files = files(&args.paths)?;
+    let overrides = workflow::overrides(&args.settings)?;
+    let screen = &app.screen;
+    let mut all_valid = true;
+    let mut shown: Vec<Value> = Vec::new();
+    for path in files {
+        let examined = workflow::examine(app, &path, &overrides);
+        let valid = examined.is_valid(args.strict);
+        all_valid &= valid;
+        if screen.is_text() {
+            screen.findings(&examined.findings, &examined.file);
+            let count = |severity| examined.findings.iter().filter(|f| f.severity == severity).count();
+            let mut counts = Vec::new();
+            for (severity, word) in [(Severity::Error, "error"), (Severity::Warning, "warning")] {
+                let n = count(severity);
+                if n > 0 {
+                    counts.push(counted(n, word));
+                }
+            }
+            let counts = if counts.is_empty() { String::new() } else { format!(" ({})", counts.join(", ")) };
+            let (tone, word) = if valid { (Tone::Good, "valid") } else { (Tone::Bad, "not valid") };
+            screen.answer(&format!("{}: {}{counts}\n", path.display(), screen.out.text(tone, word)))?;
+            continue;
+        }
+        let findings: Vec<Value> = examined.findings.iter().map(|f| diag::json(f, &examined.file)).collect();
+        let file = json!({ "path": path.display().to_string(), "valid": valid, "findings": findings });
+        if screen.format == Format::Jsonl {
+            screen.json(&file)?;
+        } else {
+            shown.push(file);
+        }
+    }
+    if screen.format == Format::Json {
+        screen.json_list("files", &shown)?;
+    }
+    Ok(workflow::exit_code(all_valid))
+}
+
+/// Returns the files that paths name; a folder stands for the workflow files in it.
+fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Problem> {
+    let default = [PathBuf::from(FOLDER)];
+    let paths = if paths.is_empty() {
+        if !Path::new(FOLDER).is_dir() {
+            return Err(Problem::usage(format!("there is no folder {FOLDER}/ here"))
+                .help("Name the files or folders to check: `flowrun validate PATH...`."));
+        }
+        &default[..]
+    } else {
+        paths
+    };
+    let mut files = Vec::new();
+    for path in paths {
+        if path.is_dir() {
+            let found = workflow::files_in(path).map_err(|error| unreadable(path, &error))?;
+            if found.is_empty() {
+                return Err(Problem::not_found(format!("there is no workflow file in {}", path.display())));
+            }
+            files.extend(found);
+        } else if path.exists() {
+            files.push(path.clone());
+        } else if let Some(named) = path.to_str().and_then(workflow::find_named) {
+            files.push(named);
+        } else {
+            return Err(Problem::not_found(format!("there is no workflow file {}", path.display())));
+        }
+    }
+    Ok(files)
+}

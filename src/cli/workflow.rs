@@ -1,0 +1,193 @@
+//! Finding the workflow that is meant, and making it ready to run.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::app::{App, read_text, shown};
+use super::args::Settings;
+use super::exit_code::ExitCode;
+use super::output::screen::shell_word;
+use super::problem::Problem;
+use crate::check;
+use crate::definition::{Definition, Loaded, Overrides};
+use crate::diag::{Finding, Severity, SourceFile, in_file_order};
+use crate::engine::Workflow;
+use crate::suggest::nearest;
+
+/// Where workflows are looked for by name.
+pub(super) const FOLDER: &str = "workflows";
+
+/// The name of the workflow that is meant when several are there and none is named.
+const DEFAULT: &str = "default";
+
+/// Returns the workflow files in a folder, in the order of their names; scenario files are none.
+pub(super) fn files_in(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let yaml = name.ends_with(".yaml") || name.ends_with(".yml");
+        let scenario = name.ends_with(".test.yaml") || name.ends_with(".test.yml");
+        if yaml && !scenario && !name.starts_with('.') && path.is_file() {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Tells whether a word on the command line is a path and not a name.
+fn is_path(word: &str) -> bool {
+    word.contains('/') || word.ends_with(".yaml") || word.ends_with(".yml")
+}
+
+/// Returns the file of the workflow that is meant by a path, by a name, or by nothing.
+pub(super) fn find(word: Option<&str>) -> Result<PathBuf, Problem> {
+    match word {
+        Some(word) if is_path(word) => {
+            let path = PathBuf::from(word);
+            if path.exists() { Ok(path) } else { Err(Problem::not_found(format!("there is no workflow file {word}"))) }
+        }
+        Some(name) => named(name),
+        None => only_one(),
+    }
+}
+
+/// Returns the file of the workflow with this name, if there is one.
+pub(super) fn find_named(name: &str) -> Option<PathBuf> {
+    let folder = Path::new(FOLDER);
+    [format!("{name}.yaml"), format!("{name}.yml")].into_iter().map(|f| folder.join(f)).find(|path| path.is_file())
+}
+
+fn named(name: &str) -> Result<PathBuf, Problem> {
+    if let Some(path) = find_named(name) {
+        return Ok(path);
+    }
+    let files = files_in(Path::new(FOLDER)).unwrap_or_default();
+    let names = names_of(&files);
+    let problem = Problem::not_found(format!("there is no workflow `{name}` in {FOLDER}/"));
+    Err(match nearest(name, names.iter().map(String::as_str)) {
+        Some(meant) => problem.help(format!("Did you mean `{meant}`?")),
+        None if names.is_empty() => problem.help("Name a file by its path."),
+        None => problem.help(format!("There are {}.", names.join(", "))),
+    })
+}
+
+fn only_one() -> Result<PathBuf, Problem> {
+    let files = files_in(Path::new(FOLDER)).unwrap_or_default();
+    match files.as_slice() {
+        [] => Err(Problem::usage(format!("which workflow? There is none in {FOLDER}/"))
+            .help("Name a workflow file: `flowrun exec PATH`.")),
+        [only] => Ok(only.clone()),
+        several => find_named(DEFAULT).ok_or_else(|| {
+            Problem::usage(format!("which workflow? There are several in {FOLDER}/: {}", names_of(several).join(", ")))
+                .help(format!("Name one of them; one called {FOLDER}/{DEFAULT}.yaml is taken when none is named."))
+        }),
+    }
+}
+
+fn names_of(files: &[PathBuf]) -> Vec<String> {
+    files.iter().filter_map(|path| path.file_stem()).map(|stem| stem.to_string_lossy().into_owned()).collect()
+}
+
+/// Reads what is laid over a workflow's configuration.
+pub(super) fn overrides(settings: &Settings) -> Result<Overrides, Problem> {
+    let config = match &settings.config {
+        Some(path) => {
+            let text = read_text(path)?;
+            let value: Value =
+                serde_yaml::from_str(&text).map_err(|error| Problem::invalid(format!("{}: {error}", shown(path))))?;
+            Some(value)
+        }
+        None => None,
+    };
+    let mut sets = Vec::new();
+    for set in &settings.sets {
+        let (path, value) = set
+            .split_once('=')
+            .ok_or_else(|| Problem::usage(format!("--set {set}: a setting is given as PATH=VALUE")))?;
+        sets.push((path.to_owned(), value.to_owned()));
+    }
+    Ok(Overrides { config, sets })
+}
+
+/// A workflow file that was read and checked.
+pub(super) struct Examined {
+    /// The file.
+    pub(super) file: SourceFile,
+    /// What was found, in file order.
+    pub(super) findings: Vec<Finding>,
+    /// The definition, if there is one.
+    pub(super) loaded: Option<Loaded>,
+}
+
+impl Examined {
+    /// Tells whether the workflow can run; with `strict` warnings keep it from doing so.
+    pub(super) fn is_valid(&self, strict: bool) -> bool {
+        self.loaded.is_some() && !self.findings.iter().any(|f| strict || f.severity == Severity::Error)
+    }
+}
+
+/// Reads and checks a workflow file; every finding comes at once.
+pub(super) fn examine(app: &App, path: &Path, overrides: &Overrides) -> Examined {
+    let (loaded, mut findings, file) = Definition::load_with_source(path, overrides, &app.limits);
+    if let Some(loaded) = &loaded {
+        findings.extend(check::check(loaded, &app.contracts));
+        in_file_order(&mut findings);
+    }
+    Examined { file, findings, loaded }
+}
+
+/// Reads, checks and compiles a workflow for running it. What is wrong with it goes to stderr.
+pub(super) fn ready(app: &App, path: &Path, settings: &Settings, strict: bool) -> Result<Arc<Workflow>, Problem> {
+    let examined = examine(app, path, &overrides(settings)?);
+    let count = |severity| examined.findings.iter().filter(|f| f.severity == severity).count();
+    let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
+    let valid = examined.is_valid(strict);
+    if app.screen.is_text() && !valid {
+        app.screen.findings(&examined.findings, &examined.file);
+    }
+    if valid && warnings > 0 {
+        let command = app.screen.command(&format!("validate {}", shell_word(&path.display().to_string())));
+        app.screen.say(&format!("{} in {}; `{command}` shows them", counted(warnings, "warning"), path.display()));
+    }
+    let invalid = |message: String, findings: &[Finding]| {
+        let problem = Problem::invalid(message);
+        if app.screen.is_text() {
+            return problem;
+        }
+        problem.details(findings.iter().map(|f| {
+            let place = examined.file.place(f.span.start);
+            format!("{}:{}:{}: {} {}", examined.file.path, place.line, place.column, f.code, f.message)
+        }))
+    };
+    let (true, Some(loaded)) = (valid, &examined.loaded) else {
+        let what = if errors > 0 {
+            counted(errors, "error")
+        } else {
+            format!("{} and --strict", counted(warnings, "warning"))
+        };
+        return Err(invalid(
+            format!("{} is not valid: {what}; nothing was started", path.display()),
+            &examined.findings,
+        ));
+    };
+    Workflow::compile(loaded, &app.contracts).map(Arc::new).map_err(|findings| {
+        if app.screen.is_text() {
+            app.screen.findings(&findings, &examined.file);
+        }
+        invalid(format!("{} is not valid; nothing was started", path.display()), &findings)
+    })
+}
+
+/// Returns a number with its word: `1 error`, `2 errors`.
+pub(super) fn counted(count: usize, word: &str) -> String {
+    format!("{count} {word}{}", if count == 1 { "" } else { "s" })
+}
+
+/// Returns the exit code of workflow files that were checked.
+pub(super) fn exit_code(valid: bool) -> ExitCode {
+    if valid { ExitCode::Done } else { ExitCode::Invalid }
+}

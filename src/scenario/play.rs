@@ -1,0 +1,702 @@
+//! One playthrough of a scenario: lives of a process, one after the other, over one store, one ledger and one time.
+//!
+//! A life is an async runtime whose time is paused, so nothing sleeps. To kill the process is to drop its runtime; the
+//! next life finds what was durable, and the handlers' world as the dead one left it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+
+use super::clock::LivesClock;
+use super::read::{Case, Counts, Deed, Verb, merge};
+use crate::engine::report::RunReport;
+use crate::engine::{Engine, EngineError, EngineOptions, Moment, Patience, Recorded, Submission, Workflow};
+use crate::faults::CallFacts;
+use crate::handlers::{Handlers, LedgerEntry, Registry, World};
+use crate::limits::Limits;
+use crate::machine::Refusal;
+use crate::machine::event::{Cause, Entry, Event};
+use crate::machine::history;
+use crate::machine::state::RunState;
+use crate::names::RunKey;
+use crate::plan::Plan;
+use crate::store::journal::{Journal, RunRow};
+use crate::store::memory::{CommitFate, MemoryStore};
+use crate::template::Scope;
+use crate::time::{Clock, Timestamp};
+
+/// When every scenario starts: 2026-01-01T00:00:00Z.
+pub(super) const START: Timestamp = Timestamp(1_767_225_600_000);
+
+/// How long a scenario may take in its own time.
+const VIRTUAL_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// How long it may take in ours.
+const REAL_MAX: Duration = Duration::from_secs(30);
+
+/// How many lives one scenario may take.
+const LIVES_MAX: u32 = 50;
+
+/// What a process that is stopped in order grants its attempts.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Where the process is killed, besides what the scenario says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CrashPoint {
+    /// Around a commit, counted from 0: just after it is durable, or just before.
+    Commit { number: u64, durable: bool },
+    /// Around what the handler does in an attempt, counted from 0.
+    Attempt { number: usize, moment: Moment },
+}
+
+/// What a playthrough needs.
+#[derive(Clone, Copy)]
+pub(super) struct Script<'a> {
+    pub(super) case: &'a Case,
+    pub(super) workflow: &'a Arc<Workflow>,
+    pub(super) registry: &'a Registry,
+    pub(super) limits: &'a Limits,
+}
+
+/// How a playthrough ended.
+#[derive(Debug, Default)]
+pub(super) struct Ending {
+    /// Each run's report as JSON, with its exit code.
+    pub(super) reports: Vec<Value>,
+    /// What templates see of the first run.
+    pub(super) scope: Scope,
+    pub(super) ledger: Vec<LedgerEntry>,
+    pub(super) calls: Counts,
+    /// Each commit by its last event.
+    pub(super) commits: Vec<String>,
+    /// Each attempt, and whether its handler acted.
+    pub(super) attempts: Vec<(String, bool)>,
+    /// Each run's events in short.
+    pub(super) histories: Vec<Vec<String>>,
+    /// How long it took in its own time.
+    pub(super) took: Duration,
+    /// What went wrong with the playthrough itself.
+    pub(super) problems: Vec<String>,
+    /// Whether the crash point was reached.
+    pub(super) crashed: bool,
+}
+
+/// How a life ended.
+enum LifeEnd {
+    /// Every run rests, and nothing is left to be done.
+    Rested,
+    /// The process died or was stopped; the next one starts so much later.
+    Died(Duration),
+    /// Something is wrong; there is no next life.
+    Broken(String),
+}
+
+/// How far an action has come in one run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Progress {
+    /// Its `when` has not come.
+    Ahead,
+    /// It is to be done then.
+    Due(Timestamp),
+    /// It was asked for then, and whether that was accepted is not known.
+    Asked(Timestamp),
+    /// It was done.
+    Done,
+}
+
+/// What a scenario remembers over all lives.
+struct Memory {
+    /// By action and run.
+    deeds: Vec<Vec<Progress>>,
+    calls: Counts,
+    commits: BTreeMap<u64, String>,
+    attempts: Vec<(String, bool)>,
+    crash: Option<CrashPoint>,
+    /// How long the process is down after its present death.
+    down: Duration,
+    problems: Vec<String>,
+}
+
+struct Shared {
+    memory: Mutex<Memory>,
+    killed: AtomicBool,
+    death: Notify,
+    changed: Notify,
+    overdue: AtomicBool,
+}
+
+impl Shared {
+    fn kill(&self, down: Duration) {
+        self.memory.lock().down = down;
+        self.killed.store(true, Ordering::SeqCst);
+        self.death.notify_one();
+    }
+
+    /// Waits for the death of the process.
+    async fn dead(&self) {
+        // A permit may be left over from a life before.
+        while !self.is_killed() {
+            self.death.notified().await;
+        }
+    }
+
+    fn is_killed(&self) -> bool {
+        self.killed.load(Ordering::SeqCst)
+    }
+}
+
+/// A scenario under way.
+struct Play<'a> {
+    script: Script<'a>,
+    plan: Arc<Plan>,
+    deeds: Arc<Vec<Deed>>,
+    handlers: Handlers,
+    clock: LivesClock,
+    shared: Arc<Shared>,
+    /// Each run: its id, its input, and when it is submitted.
+    runs: Vec<(String, Value, Timestamp)>,
+    /// Each run's report, once it was refused.
+    refused: Vec<Option<Value>>,
+}
+
+/// Plays a scenario, with a crash at `crash`.
+pub(super) fn play(script: Script<'_>, crash: Option<CrashPoint>) -> Ending {
+    let clock = LivesClock::at(START);
+    let setup = script.case.setup.clone();
+    let world = World { dir: None, setup, clock: Arc::new(clock.clone()) };
+    let broken = |problems: Vec<String>| Ending { problems, ..Ending::default() };
+    let handlers = match script.registry.build(&world) {
+        Ok(handlers) => handlers,
+        Err(problems) => return broken(problems),
+    };
+    let runs = match runs(script) {
+        Ok(runs) => runs,
+        Err(problem) => return broken(vec![problem]),
+    };
+    let deeds: Vec<Vec<Progress>> = script.case.then.iter().map(|_| vec![Progress::Ahead; runs.len()]).collect();
+    let memory = Memory {
+        deeds,
+        calls: Counts::new(),
+        commits: BTreeMap::new(),
+        attempts: Vec::new(),
+        crash,
+        down: Duration::ZERO,
+        problems: Vec::new(),
+    };
+    let shared = Arc::new(Shared {
+        memory: Mutex::new(memory),
+        killed: AtomicBool::new(false),
+        death: Notify::new(),
+        changed: Notify::new(),
+        overdue: AtomicBool::new(false),
+    });
+    let watchdog = Watchdog::over(&shared);
+    let mut play = Play {
+        plan: Arc::clone(&script.workflow.plan),
+        deeds: Arc::new(script.case.then.clone()),
+        refused: vec![None; runs.len()],
+        script,
+        handlers,
+        clock,
+        shared,
+        runs,
+    };
+    let ending = play.lives();
+    drop(watchdog);
+    ending
+}
+
+fn runs(script: Script<'_>) -> Result<Vec<(String, Value, Timestamp)>, String> {
+    let case = script.case;
+    let Some(runs) = &case.runs else { return Ok(vec![(case.name.clone(), case.input.clone(), START)]) };
+    let mut all = Vec::new();
+    for index in 0..runs.count {
+        let mut scope = Scope::default();
+        scope.vars.insert("index".to_owned(), Arc::new(json!(index)));
+        scope.vars.insert("input".to_owned(), Arc::new(case.input.clone()));
+        let patch = case.varies.render(&scope, script.limits).map_err(|e| format!("runs.input: {e}"))?;
+        let mut input = case.input.clone();
+        merge(&mut input, &patch);
+        let later = runs.every.map_or(Duration::ZERO, |every| every.0 * index);
+        all.push((format!("{}-{index}", case.name), input, START.after(later)));
+    }
+    Ok(all)
+}
+
+/// Ends a scenario that takes too long in real time, which nothing inside its paused time can notice.
+struct Watchdog(Option<(mpsc::Sender<()>, std::thread::JoinHandle<()>)>);
+
+impl Watchdog {
+    fn over(shared: &Arc<Shared>) -> Self {
+        let (off, told) = mpsc::channel();
+        let shared = Arc::clone(shared);
+        let watch = move || {
+            if told.recv_timeout(REAL_MAX) == Err(mpsc::RecvTimeoutError::Timeout) {
+                shared.overdue.store(true, Ordering::SeqCst);
+                shared.changed.notify_one();
+            }
+        };
+        let thread = std::thread::Builder::new().name("scenario-watchdog".to_owned()).spawn(watch);
+        // Without a thread to spare the scenario is only not watched.
+        Self(thread.ok().map(|thread| (off, thread)))
+    }
+}
+
+impl Drop for Watchdog {
+    fn drop(&mut self) {
+        if let Some((off, thread)) = self.0.take() {
+            drop(off);
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Play<'_> {
+    fn lives(&mut self) -> Ending {
+        let mut store = Arc::new(self.armed(MemoryStore::with_id([7; 16])));
+        for _ in 0..LIVES_MAX {
+            let end = self.life(&store);
+            match end {
+                LifeEnd::Rested => return self.ending(&store),
+                LifeEnd::Broken(problem) => {
+                    self.shared.memory.lock().problems.push(problem);
+                    return self.ending(&store);
+                }
+                LifeEnd::Died(_) => {
+                    self.shared.killed.store(false, Ordering::SeqCst);
+                    store = Arc::new(self.armed(store.reopen()));
+                }
+            }
+        }
+        let problem = format!("the process died {LIVES_MAX} times: let a fault that kills name its `attempts`");
+        self.shared.memory.lock().problems.push(problem);
+        self.ending(&store)
+    }
+
+    /// Lets the process die around the commit that the crash point names; a dead process commits nothing.
+    fn armed(&self, store: MemoryStore) -> MemoryStore {
+        let shared = Arc::clone(&self.shared);
+        store.on_commit(move |number| {
+            if shared.is_killed() {
+                return CommitFate::Hang;
+            }
+            let crash = shared.memory.lock().crash;
+            match crash {
+                Some(CrashPoint::Commit { number: n, durable }) if n == number => {
+                    shared.memory.lock().crash = None;
+                    shared.kill(Duration::ZERO);
+                    if durable { CommitFate::WriteThenHang } else { CommitFate::Hang }
+                }
+                _ => CommitFate::Write,
+            }
+        })
+    }
+
+    fn life(&mut self, store: &Arc<MemoryStore>) -> LifeEnd {
+        let built = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        let runtime = match built {
+            Ok(runtime) => runtime,
+            Err(error) => return LifeEnd::Broken(format!("no runtime for the scenario: {error}")),
+        };
+        let shared = Arc::clone(&self.shared);
+        let end = runtime.block_on(async {
+            self.clock.start();
+            tokio::select! {
+                biased;
+                () = shared.dead() => LifeEnd::Died(shared.memory.lock().down),
+                end = self.live(store) => end.unwrap_or_else(|error| LifeEnd::Broken(error.to_string())),
+            }
+        });
+        // What was decided in the same instant as the death does not count.
+        let end = if shared.is_killed() { LifeEnd::Died(shared.memory.lock().down) } else { end };
+        let down = if let LifeEnd::Died(down) = end { down } else { Duration::ZERO };
+        {
+            let _inside = runtime.enter();
+            self.clock.stop(down);
+        }
+        if shared.overdue.load(Ordering::SeqCst) {
+            // A handler that never returns must not hold up the rest.
+            runtime.shutdown_background();
+        }
+        end
+    }
+
+    fn options(&self, store: &Arc<MemoryStore>) -> EngineOptions {
+        let shared = Arc::clone(&self.shared);
+        let killer = Arc::new(move || shared.kill(Duration::ZERO));
+        let shared = Arc::clone(&self.shared);
+        let watch = Arc::new(move |call: &CallFacts<'_>, moment| shared.attempt(call, moment));
+        let (shared, deeds, commits) = (Arc::clone(&self.shared), Arc::clone(&self.deeds), Arc::clone(store));
+        let ids: Vec<String> = self.runs.iter().map(|(id, ..)| id.clone()).collect();
+        let observer = Arc::new(move |recorded: &Recorded<'_>| {
+            let Recorded { id, entry, state, plan, .. } = recorded;
+            let number = commits.commits().saturating_sub(1);
+            shared.memory.lock().commits.insert(number, in_short(entry));
+            if let Some(run) = ids.iter().position(|known| known == id) {
+                shared.look(&deeds, run, state, plan, entry.at);
+            }
+        });
+        EngineOptions {
+            limits: self.script.limits.clone(),
+            faults: Some(Arc::new(self.script.case.faults.clone())),
+            observer: Some(observer),
+            killer: Some(killer),
+            watch: Some(watch),
+            seed: Some(self.script.case.seed),
+        }
+    }
+
+    async fn live(&mut self, store: &Arc<MemoryStore>) -> Result<LifeEnd, EngineError> {
+        let journal: Arc<dyn Journal> = Arc::clone(store) as _;
+        let clock: Arc<dyn Clock> = Arc::new(self.clock.clone());
+        let engine = Engine::new(journal, self.handlers.clone(), clock, self.options(store))?;
+        let mut keys: Vec<Option<RunKey>> = Vec::new();
+        for (run, (id, ..)) in self.runs.iter().enumerate() {
+            let key = store.run_by_id(id)?;
+            keys.push(key);
+            if let Some(key) = key {
+                let (plan, state) = engine.view().state(key)?;
+                self.shared.look(&self.deeds, run, &state, &plan, self.clock.now());
+                self.recall(&engine, run, key)?;
+            }
+        }
+        engine.resume_all().await?;
+        let end = START.after(VIRTUAL_MAX);
+        loop {
+            self.submit(&engine, &mut keys).await?;
+            if let Some(end) = self.act(&engine, &keys).await? {
+                return Ok(end);
+            }
+            let due = self.next_due(&keys);
+            let rest = async {
+                for key in keys.iter().flatten() {
+                    engine.rest(*key, Patience::Timers).await?;
+                }
+                Ok::<(), EngineError>(())
+            };
+            tokio::select! {
+                biased;
+                () = self.shared.changed.notified() => {}
+                () = sleep(&self.clock, due) => {}
+                () = self.clock.sleep_until(end) => {
+                    let message = "the scenario has not ended after 30 days of its own time";
+                    return Ok(LifeEnd::Broken(format!("{message}: {}", self.stuck(&engine, &keys))));
+                }
+                rested = rest, if due.is_none() => {
+                    rested?;
+                    if self.next_due(&keys).is_none() {
+                        return Ok(LifeEnd::Rested);
+                    }
+                }
+            }
+            if self.shared.overdue.load(Ordering::SeqCst) {
+                let message = format!("the scenario has not ended after {} s", REAL_MAX.as_secs());
+                return Ok(LifeEnd::Broken(format!("{message}: {}", self.stuck(&engine, &keys))));
+            }
+        }
+    }
+
+    /// Submits the runs whose time has come.
+    async fn submit(&mut self, engine: &Engine, keys: &mut [Option<RunKey>]) -> Result<(), EngineError> {
+        for (run, (id, input, at)) in self.runs.iter().enumerate() {
+            if keys[run].is_some() || self.refused[run].is_some() || *at > self.clock.now() {
+                continue;
+            }
+            let workflow = Arc::clone(self.script.workflow);
+            match engine.submit(Submission { workflow, input: input.clone(), id: Some(id.clone()) }).await {
+                Ok(submitted) => keys[run] = Some(submitted.run),
+                Err(EngineError::Input(errors)) => {
+                    let message = errors.iter().map(|e| format!("{}: {}", e.pointer, e.message));
+                    let message = message.collect::<Vec<_>>().join("; ");
+                    self.refused[run] = Some(json!({
+                        "run_id": id, "status": "refused", "compensation": "none_needed", "exit": 3, "output": null,
+                        "error": { "code": "input", "message": message }, "steps": {}, "undone": []
+                    }));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Does what is due. Returns how the life ends, if that ends it.
+    async fn act(&self, engine: &Engine, keys: &[Option<RunKey>]) -> Result<Option<LifeEnd>, EngineError> {
+        for (n, deed) in self.deeds.iter().enumerate() {
+            for (run, key) in keys.iter().enumerate() {
+                let now = self.clock.now();
+                let due = matches!(self.shared.memory.lock().deeds[n][run], Progress::Due(at) if at <= now);
+                let (true, Some(key)) = (due, *key) else { continue };
+                match &deed.verb {
+                    Verb::Kill { down } => {
+                        self.shared.memory.lock().deeds[n].fill(Progress::Done);
+                        self.shared.kill(*down);
+                        return std::future::pending().await;
+                    }
+                    Verb::Restart { down } => {
+                        self.shared.memory.lock().deeds[n].fill(Progress::Done);
+                        engine.stop(GRACE).await;
+                        return Ok(Some(LifeEnd::Died(*down)));
+                    }
+                    verb => {
+                        self.shared.memory.lock().deeds[n][run] = Progress::Asked(now);
+                        let done = ask(engine, key, verb, n).await;
+                        let mut memory = self.shared.memory.lock();
+                        memory.deeds[n][run] = Progress::Done;
+                        match done {
+                            Ok(_) => {}
+                            Err(EngineError::Refused(refusal)) => {
+                                memory.problems.push(refused(n, deed, &refusal));
+                            }
+                            Err(error) => return Err(error),
+                        }
+                    }
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Finds out whether what was asked for before the process died was accepted.
+    fn recall(&self, engine: &Engine, run: usize, key: RunKey) -> Result<(), EngineError> {
+        let entries = engine.view().history(key)?;
+        let mut memory = self.shared.memory.lock();
+        for (n, deed) in self.deeds.iter().enumerate() {
+            if let Progress::Asked(at) = memory.deeds[n][run] {
+                let accepted = entries.iter().any(|(_, entry)| entry.at >= at && is_trace(&entry.event, &deed.verb, n));
+                memory.deeds[n][run] = if accepted { Progress::Done } else { Progress::Due(at) };
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns when something is to be done next: a run to be submitted, or an action.
+    fn next_due(&self, keys: &[Option<RunKey>]) -> Option<Timestamp> {
+        let memory = self.shared.memory.lock();
+        let deeds = memory.deeds.iter().flatten().filter_map(|progress| match progress {
+            Progress::Due(at) => Some(*at),
+            Progress::Ahead | Progress::Asked(_) | Progress::Done => None,
+        });
+        let open = |run: &usize| keys[*run].is_none() && self.refused[*run].is_none();
+        let runs = (0..self.runs.len()).filter(open).map(|run| self.runs[run].2);
+        deeds.chain(runs).min()
+    }
+
+    /// Says what keeps the scenario from ending.
+    fn stuck(&self, engine: &Engine, keys: &[Option<RunKey>]) -> String {
+        let mut all = Vec::new();
+        for report in keys.iter().flatten().filter_map(|key| engine.report(*key).ok()) {
+            if matches!(report.status.as_str(), "completed" | "failed" | "cancelled" | "parked") {
+                continue;
+            }
+            let busy = |status: &str| matches!(status, "running" | "backing_off" | "waiting" | "compensating");
+            let steps = report.steps.iter().filter(|(_, step)| busy(&step.status));
+            let steps = steps.map(|(name, step)| format!("`{name}` is {} (attempt {})", step.status, step.attempts));
+            let steps = steps.collect::<Vec<_>>().join(", ");
+            all.push(format!("run {} is {}: {steps}", report.run_id, report.status));
+        }
+        if all.is_empty() { "an action is never done".to_owned() } else { all.join("; ") }
+    }
+
+    fn ending(&mut self, store: &Arc<MemoryStore>) -> Ending {
+        let took = self.clock.now().since(START);
+        let journal: Arc<dyn Journal> = Arc::clone(store) as _;
+        let contracts = self.handlers.contracts();
+        let view = crate::engine::view::View::new(journal, contracts, self.script.limits.clone());
+        let mut ending = Ending { took, ..Ending::default() };
+        for (run, (id, ..)) in self.runs.iter().enumerate() {
+            let Ok(Some(key)) = store.run_by_id(id) else {
+                ending.reports.push(self.refused[run].take().unwrap_or_else(|| json!({ "run_id": id })));
+                ending.histories.push(Vec::new());
+                continue;
+            };
+            match (view.report(key), view.history(key)) {
+                (Ok(report), Ok(entries)) => {
+                    ending.reports.push(shown(&report, store.run(key).ok().flatten()));
+                    ending.histories.push(entries.iter().map(|(_, entry)| in_short_with_time(entry)).collect());
+                }
+                (Err(error), _) | (_, Err(error)) => ending.problems.push(error.to_string()),
+            }
+            if run == 0
+                && let Ok((plan, state)) = view.state(key)
+            {
+                ending.scope = state.scope(&plan, plan.order.iter().copied());
+            }
+        }
+        match self.handlers.ledger().map(|ledger| ledger.entries(None)) {
+            Some(Ok(entries)) => ending.ledger = entries,
+            Some(Err(problem)) => ending.problems.push(problem),
+            None => {}
+        }
+        let mut memory = self.shared.memory.lock();
+        ending.crashed = memory.crash.is_none();
+        ending.problems.append(&mut memory.problems);
+        if ending.problems.is_empty() {
+            for (n, deed) in self.deeds.iter().enumerate() {
+                let reached = memory.deeds[n].iter().any(|p| *p != Progress::Ahead);
+                if !reached {
+                    ending.problems.push(format!(
+                        "then[{n}] ({}): `{}` was never reached",
+                        deed.verb.word(),
+                        deed.when
+                    ));
+                }
+            }
+        }
+        ending.calls = std::mem::take(&mut memory.calls);
+        ending.attempts = std::mem::take(&mut memory.attempts);
+        let commits = std::mem::take(&mut memory.commits);
+        let last = commits.last_key_value().map_or(0, |(number, _)| number + 1);
+        ending.commits = (0..last).map(|n| commits.get(&n).cloned().unwrap_or_default()).collect();
+        ending
+    }
+}
+
+impl Shared {
+    /// Notes actions whose time a state brings.
+    fn look(&self, deeds: &[Deed], run: usize, state: &RunState, plan: &Plan, at: Timestamp) {
+        let mut memory = self.memory.lock();
+        let mut changed = false;
+        for (n, deed) in deeds.iter().enumerate() {
+            let meant = deed.run.is_none_or(|only| usize::try_from(only) == Ok(run));
+            if memory.deeds[n][run] != Progress::Ahead || !meant {
+                continue;
+            }
+            let status = match &deed.step {
+                None => Some(state.status()),
+                Some(step) => plan.find(step).map(|ix| state.step_status(ix)),
+            };
+            if status == Some(deed.status.as_str()) {
+                memory.deeds[n][run] = Progress::Due(at.after(deed.after));
+                changed = true;
+            }
+        }
+        drop(memory);
+        if changed {
+            self.changed.notify_one();
+        }
+    }
+
+    /// Notes an attempt, and says whether the process dies there.
+    fn attempt(&self, call: &CallFacts<'_>, moment: Moment) -> bool {
+        let mut memory = self.memory.lock();
+        match moment {
+            Moment::Before => {
+                *memory.calls.entry(call.handler.to_string()).or_default() += 1;
+                let item = call.item.map_or_else(String::new, |item| format!("[{item}]"));
+                let text = format!("attempt {} of `{}{item}` ({})", call.attempt, call.step, call.handler);
+                memory.attempts.push((text, false));
+            }
+            Moment::After => {
+                let item = call.item.map_or_else(String::new, |item| format!("[{item}]"));
+                let text = format!("attempt {} of `{}{item}` ({})", call.attempt, call.step, call.handler);
+                if let Some(attempt) = memory.attempts.iter_mut().rev().find(|(known, acted)| *known == text && !acted)
+                {
+                    attempt.1 = true;
+                }
+            }
+        }
+        let dies = match memory.crash {
+            Some(CrashPoint::Attempt { number, moment: at }) if at == moment => match moment {
+                Moment::Before => memory.attempts.len() == number + 1,
+                Moment::After => memory.attempts.get(number).is_some_and(|(_, acted)| *acted),
+            },
+            _ => false,
+        };
+        if dies {
+            memory.crash = None;
+        }
+        dies
+    }
+}
+
+async fn sleep(clock: &LivesClock, until: Option<Timestamp>) {
+    match until {
+        Some(at) => clock.sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn ask(engine: &Engine, run: RunKey, verb: &Verb, n: usize) -> Result<RunReport, EngineError> {
+    match verb.clone() {
+        Verb::Signal { name, data, id } => engine.signal(run, Some(signal_id(id, n)), name, data).await,
+        Verb::Cancel { reason, compensate } => engine.cancel(run, reason, compensate).await,
+        Verb::Compensate => engine.compensate(run).await,
+        Verb::Retry { from } => engine.retry(run, from).await,
+        Verb::MarkDone { step, item, reason } => engine.mark_done(run, step, item, reason).await,
+        Verb::Kill { .. } | Verb::Restart { .. } => engine.report(run),
+    }
+}
+
+/// Every signal of a scenario has an id, so that one that is sent again after a crash is the same one.
+fn signal_id(id: Option<String>, n: usize) -> String {
+    id.unwrap_or_else(|| format!("then-{n}"))
+}
+
+fn refused(n: usize, deed: &Deed, refusal: &Refusal) -> String {
+    format!("then[{n}] ({} when `{}`) was refused: {refusal}", deed.verb.word(), deed.when)
+}
+
+/// Tells whether an event is what an accepted action leaves in the journal.
+fn is_trace(event: &Event, verb: &Verb, n: usize) -> bool {
+    match (event, verb) {
+        (Event::SignalReceived { id, .. }, Verb::Signal { id: sent, .. }) => {
+            id.as_deref() == Some(signal_id(sent.clone(), n).as_str())
+        }
+        (Event::DrainStarted { cause: Cause::Cancelled { .. } }, Verb::Cancel { .. }) => true,
+        (Event::CompensateRequested, Verb::Compensate) | (Event::RetryRequested { .. }, Verb::Retry { .. }) => true,
+        (Event::MarkedDone { place, .. }, Verb::MarkDone { step, item, .. }) => {
+            place.step == *step && place.item == *item
+        }
+        _ => false,
+    }
+}
+
+/// Returns a report as expectations see it.
+fn shown(report: &RunReport, row: Option<RunRow>) -> Value {
+    let mut value = serde_json::to_value(report).unwrap_or_default();
+    value["exit"] = json!(report.exit_code());
+    // A summary that says something else than the events would mislead every list.
+    if let Some(RunRow::Done(row)) = row {
+        value["listed"] = json!({ "status": row.status, "compensation": row.compensation });
+    }
+    value
+}
+
+fn in_short(entry: &Entry) -> String {
+    let value = history::to_json(0, entry);
+    let mut text = history::type_of(&entry.event).to_owned();
+    for key in ["step", "signal", "cause"] {
+        if let Some(word) = value[key].as_str() {
+            text.push_str(&format!(" {word}"));
+        }
+    }
+    if let Some(item) = value["item"].as_u64() {
+        text.push_str(&format!("[{item}]"));
+    }
+    text
+}
+
+fn in_short_with_time(entry: &Entry) -> String {
+    let value = history::to_json(0, entry);
+    let after = entry.at.since(START);
+    let mut text = format!("{:>10.3}s  {}", after.as_secs_f64(), in_short(entry));
+    if let Some(via) = value["via"].as_str().filter(|via| *via != crate::names::PRIMARY) {
+        text.push_str(&format!(" via {via}"));
+    }
+    if let Some(attempt) = value["attempt"].as_u64().filter(|n| *n > 1) {
+        text.push_str(&format!(" (attempt {attempt})"));
+    }
+    if let Some(code) = value["error"]["code"].as_str() {
+        text.push_str(&format!(": {code}"));
+    }
+    if let Some(status) = value["status"].as_str() {
+        text.push_str(&format!(": {status}"));
+    }
+    text
+}
