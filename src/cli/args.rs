@@ -34,11 +34,19 @@ pub(super) struct Cli {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Everywhere")]
 pub(super) struct Global {
-    /// How the answer on stdout is written.
-    #[arg(short = 'o', long = "output", value_name = "FORMAT", value_enum, default_value = "text", global = true)]
+    /// How the answer on stdout is written: text, json, or jsonl.
+    #[arg(
+        id = "answer",
+        short = 'o',
+        long = "output",
+        value_name = "FORMAT",
+        value_enum,
+        default_value = "text",
+        global = true
+    )]
     pub(super) format: Format,
-    /// When colours are used; NO_COLOR turns them off as well.
-    #[arg(long, value_name = "WHEN", value_enum, default_value = "auto", global = true)]
+    /// When colours are used: auto, always or never; NO_COLOR turns them off as well.
+    #[arg(long, value_name = "WHEN", value_enum, default_value = "auto", hide_possible_values = true, global = true)]
     pub(super) color: Colour,
     /// Say nothing on stderr but errors.
     #[arg(short, long, global = true)]
@@ -332,8 +340,8 @@ pub(super) struct Graph {
     #[arg(value_name = "WORKFLOW|RUN")]
     pub(super) what: Option<String>,
     /// What it is drawn for.
-    #[arg(long, value_enum, default_value = "ascii")]
-    pub(super) format: Drawing,
+    #[arg(long = "format", value_enum, default_value = "ascii")]
+    pub(super) drawing: Drawing,
 }
 
 /// The kinds of drawings.
@@ -416,6 +424,22 @@ mod tests {
         for verb in Cli::command().get_subcommands() {
             let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
             assert!(help.contains(&format!("flowrun {}", verb.get_name())), "`{}` has no example", verb.get_name());
+        }
+    }
+
+    /// Two options of one name would meet in one command, and only show when that command is typed.
+    #[test]
+    fn no_verb_reuses_the_name_of_a_global_option() {
+        fn names(command: &clap::Command, global: bool) -> Vec<String> {
+            let arguments = command.get_arguments().filter(|a| a.is_global_set() == global);
+            arguments.map(|a| a.get_id().to_string()).collect()
+        }
+        let command = Cli::command();
+        let global = names(&command, true);
+        assert!(global.len() >= 5, "{global:?}");
+        for verb in command.get_subcommands() {
+            let clash = names(verb, false).into_iter().find(|name| global.contains(name));
+            assert_eq!(clash, None, "in `{}`", verb.get_name());
         }
     }
 

@@ -129,7 +129,10 @@ static PANIC: Mutex<Option<String>> = Mutex::new(None);
 fn notice_panics() {
     let main = std::thread::current().id();
     std::panic::set_hook(Box::new(move |panic| {
-        let text = panic.payload_as_str().unwrap_or("it panicked").to_owned();
+        let payload = panic.payload();
+        let text =
+            payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+        let text = text.unwrap_or("it panicked");
         let place = panic.location().map_or_else(String::new, |at| format!(" ({}:{})", at.file(), at.line()));
         if std::thread::current().id() == main {
             if let Ok(mut known) = PANIC.lock() {
@@ -139,4 +142,19 @@ fn notice_panics() {
             tracing::info!("a thread panicked: {text}{place}");
         }
     }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn handlers_that_do_not_fit_together_are_a_bug_of_the_program() {
+        let registry = Registry::new().effect("lost");
+        let Cli { global, verb } = Cli::try_parse_from(["flowrun", "handlers"]).expect("it is well typed");
+        let screen = Screen::new(&global, "flowrun");
+        let problem = App::new(registry, global, &verb, screen).err().expect("a declaration stands alone");
+        assert_eq!(problem.exit, ExitCode::Bug);
+        assert_eq!(problem.details.len(), 1);
+    }
 }

@@ -123,6 +123,7 @@ async fn call(inner: Arc<Inner>, job: Arc<Job>) -> AttemptEnd {
         cancellation: job.token.clone(),
         previous_error: job.previous.clone(),
         clock: Arc::clone(&inner.clock),
+        lockstep: inner.options.lockstep,
     };
     let end = reply_of(&inner, &job, handler, ctx).await;
     if dies(Moment::After) {

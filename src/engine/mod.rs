@@ -94,6 +94,9 @@ pub struct EngineOptions {
     pub watch: Option<Watch>,
     /// Makes the keys of runs repeatable: they follow from the seed and the run's id instead of from chance.
     pub seed: Option<u64>,
+    /// Blocking handlers are waited for on the spot, for at most so long of real time, so that events have the same order
+    /// every time. Only of use on one thread.
+    pub lockstep: Option<Duration>,
 }
 
 /// How long [`Engine::rest`] waits.

@@ -40,6 +40,8 @@ pub struct StepCtx {
     pub previous_error: Option<Failure>,
     /// Where the time comes from.
     pub clock: Arc<dyn Clock>,
+    /// Blocking handlers are waited for on the spot, for at most so long: tests want the same order every time.
+    pub(crate) lockstep: Option<Duration>,
 }
 
 impl StepCtx {
@@ -59,6 +61,7 @@ impl StepCtx {
             cancellation: CancellationToken::new(),
             previous_error: None,
             clock,
+            lockstep: None,
         }
     }
 

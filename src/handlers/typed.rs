@@ -179,7 +179,8 @@ macro_rules! handlers {
                         let input = read::<I>(input);
                         Box::pin(async move {
                             let input = input?;
-                            off_the_async_threads(move || f(ctx, $($state,)* input).map_err(Into::into)?.into_reply()).await
+                            let lockstep = ctx.lockstep;
+                            off_the_async_threads(lockstep, move || f(ctx, $($state,)* input).map_err(Into::into)?.into_reply()).await
                         })
                     }),
                 }
@@ -194,10 +195,32 @@ handlers!(A, B);
 handlers!(A, B, C);
 handlers!(A, B, C, D);
 
+/// Does the work of a blocking handler on a thread of its own.
+///
+/// In lockstep everything else stands still until it is done, so that what follows has the same order every time; work
+/// that takes longer than the given real time is given up on, and never heard of again.
 async fn off_the_async_threads(
+    lockstep: Option<std::time::Duration>,
     work: impl FnOnce() -> Result<Reply, StepError> + Send + 'static,
 ) -> Result<Reply, StepError> {
-    match tokio::task::spawn_blocking(work).await {
+    let task = match lockstep {
+        None => tokio::task::spawn_blocking(work),
+        Some(patience) => {
+            let (tell, told) = std::sync::mpsc::channel();
+            let task = tokio::task::spawn_blocking(move || {
+                // An error says that nobody listens any more.
+                let _ = tell.send(work());
+                Err(StepError::unknown(OTHER_ERROR, "the answer was given already"))
+            });
+            match told.recv_timeout(patience) {
+                Ok(reply) => return reply,
+                Err(std::sync::mpsc::RecvTimeoutError::Timeout) => std::future::pending().await,
+                // It panicked; the task says how.
+                Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => task,
+            }
+        }
+    };
+    match task.await {
         Ok(reply) => reply,
         Err(e) if e.is_panic() => resume_unwind(e.into_panic()),
         Err(e) => Err(StepError::unknown(OTHER_ERROR, format!("the handler was not run to its end: {e}"))),

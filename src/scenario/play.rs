@@ -349,6 +349,7 @@ impl Play<'_> {
             killer: Some(killer),
             watch: Some(watch),
             seed: Some(self.script.case.seed),
+            lockstep: Some(REAL_MAX),
         }
     }
 
@@ -391,7 +392,17 @@ impl Play<'_> {
                 rested = rest, if due.is_none() => {
                     rested?;
                     if self.next_due(&keys).is_none() {
-                        return Ok(LifeEnd::Rested);
+                        let Some(alarm) = next_alarm(&engine, &keys)? else { return Ok(LifeEnd::Rested) };
+                        // A moment later than the run, so that it has seen to it.
+                        let alarm = alarm.after(Duration::from_millis(1));
+                        tokio::select! {
+                            biased;
+                            () = self.shared.changed.notified() => {}
+                            () = self.clock.sleep_until(alarm.min(end)) => {}
+                        }
+                        if alarm > end {
+                            return Ok(LifeEnd::Rested);
+                        }
                     }
                 }
             }
@@ -620,6 +631,16 @@ async fn sleep(clock: &LivesClock, until: Option<Timestamp>) {
         Some(at) => clock.sleep_until(at).await,
         None => std::future::pending().await,
     }
+}
+
+/// Returns when something happens by itself in runs that rest: their deadlines.
+fn next_alarm(engine: &Engine, keys: &[Option<RunKey>]) -> Result<Option<Timestamp>, EngineError> {
+    let mut next = None;
+    for key in keys.iter().flatten() {
+        let (_, state) = engine.view().state(*key)?;
+        next = [next, state.next_alarm()].into_iter().flatten().min();
+    }
+    Ok(next)
 }
 
 async fn ask(engine: &Engine, run: RunKey, verb: &Verb, n: usize) -> Result<RunReport, EngineError> {

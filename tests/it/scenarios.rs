@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use flowrun::diag::Style;
-use flowrun::handlers::{Ledger, LedgerEntry, Registry, State, StepCtx, StepError};
+use flowrun::handlers::{Confirmation, Ledger, LedgerEntry, Registry, State, StepCtx, StepError};
 use flowrun::scenario::{self, Summary, TestOptions, test_schema};
 use serde_json::Value;
 
@@ -22,6 +22,18 @@ fn play(path: PathBuf, filter: Option<&str>) -> Summary {
 fn the_order_process() {
     let filter = std::env::var("FLOWRUN_SCENARIO").ok();
     let summary = play(root().join("workflows/tests/ecommerce-order.test.yaml"), filter.as_deref());
+    let text = summary.text(Style::default());
+    println!("{text}");
+    assert_eq!(summary.exit_code(), 0, "{text}");
+}
+
+/// What the order process does not do: items, pivots, deadlines, branches that fail at once.
+#[test]
+fn the_rules_of_runs() {
+    let filter = std::env::var("FLOWRUN_SCENARIO").ok();
+    let files = scenario::find_files(&[root().join("tests/scenarios")]).expect("the folder can be read");
+    let options = TestOptions { filter, ..TestOptions::default() };
+    let summary = scenario::run_files(&files, &flowrun::orders::registry(), &options);
     let text = summary.text(Style::default());
     println!("{text}");
     assert_eq!(summary.exit_code(), 0, "{text}");
@@ -150,6 +162,36 @@ fn counting(by_key: bool) -> Registry {
         .handler("counter.add", add)
         .effect("added")
         .keyed()
+        .handler("counter.once", add)
+        .effect("counted")
+        .handler("counter.lookup", lookup)
+        .blocks_late()
+}
+
+async fn lookup(_: StepCtx, State(counter): State<Counter>, key: String) -> Result<Confirmation<Value>, StepError> {
+    let is_new = counter.seen.lock().expect("nobody panics").insert(key);
+    Ok(if is_new { Confirmation::NotDone } else { Confirmation::Done(Value::Null) })
+}
+
+/// A handler that may not be called twice is called at most once with a key, wherever the process dies: nothing starts
+/// before its start is durable.
+#[test]
+fn nothing_is_done_twice() {
+    let workflow = "
+flowrun: 1
+name: once
+steps:
+  count:
+    uses: counter.once
+    with: {}
+    confirm: { uses: counter.lookup, with: '{{ key }}' }
+    compensate: { none: nothing to undo }
+    fallback: [{ name: again, uses: counter.add, with: {}, compensate: { none: nothing to undo } }]
+  then: { needs: [count], uses: core.pass, with: {} }
+";
+    let scenarios = "  once: { expect: { exit: 0, ledger: { added: 1 } }, crash: everywhere }\n";
+    let summary = play_text(&counting(false), workflow, scenarios);
+    assert_eq!(summary.exit_code(), 0, "{}", summary.text(Style::default()));
 }
 
 const ADD_TWICE: &str = "

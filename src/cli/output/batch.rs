@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use super::describe::coded;
 use super::paint::{Tone, one_line, tone_of};
@@ -23,8 +23,12 @@ impl Batch {
     pub(in crate::cli) fn new(screen: &Screen) -> Self {
         let bar = screen.live.then(|| {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
-            let style = ProgressStyle::with_template("{spinner} {pos} done in {elapsed}, {per_sec}  {wide_msg}")
-                .unwrap_or_else(|_| ProgressStyle::default_spinner());
+            let style = ProgressStyle::with_template("{spinner} {pos} done in {elapsed}, {rate}  {wide_msg}")
+                .unwrap_or_else(|_| ProgressStyle::default_spinner())
+                .with_key("rate", |state: &ProgressState, out: &mut dyn std::fmt::Write| {
+                    // A String takes whatever is written.
+                    let _ = write!(out, "{:.0}/s", state.per_sec());
+                });
             bar.set_style(style);
             bar.enable_steady_tick(std::time::Duration::from_millis(100));
             bar

@@ -120,13 +120,14 @@ pub(in crate::cli) fn describe(entry: &Entry) -> Option<Told> {
             let motion = if place.item.is_some() { Motion::Log } else { Motion::Ends };
             match outcome {
                 Outcome::Succeeded { .. } => told(place, Tone::Good, motion, "done".into()),
-                Outcome::Failed { error } => told(place, Tone::Bad, motion, format!("failed: {}", failure(error))),
-                Outcome::Unknown { error } => told(place, Tone::Bad, motion, format!("unknown: {}", failure(error))),
+                // The attempt before has said the rest.
+                Outcome::Failed { error } => told(place, Tone::Bad, motion, format!("failed: {}", error.code)),
+                Outcome::Unknown { error } => told(place, Tone::Bad, motion, format!("unknown: {}", error.code)),
             }
         }
         Event::DrainStarted { cause } => {
             let text = match cause {
-                Cause::Failed { place: Some(place), error } => format!("failing at {place}: {}", failure(error)),
+                Cause::Failed { place: Some(place), error } => format!("failing at {place}: {}", error.code),
                 Cause::Failed { place: None, error } | Cause::Deadline { error } => {
                     format!("failing: {}", failure(error))
                 }
@@ -135,7 +136,7 @@ pub(in crate::cli) fn describe(entry: &Entry) -> Option<Told> {
             };
             told(run, Tone::Bad, Motion::Note, text)
         }
-        Event::UndoStarted => told(run, Tone::Care, Motion::Note, "undoing what was done".into()),
+        Event::UndoStarted => told(run, Tone::Care, Motion::Log, "what was done is undone now".into()),
         Event::RunEnding(_) => None,
         Event::RunFinished(conclusion) => {
             let tone = super::paint::tone_of(crate::engine::report::word(conclusion.status));

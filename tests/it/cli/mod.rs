@@ -1,0 +1,6 @@
+//! The program from outside: its exit codes, its JSON, its two streams.
+mod codes;
+mod harness;
+mod holder;
+mod json;
+mod text;
