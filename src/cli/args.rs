@@ -146,6 +146,10 @@ pub(super) enum Verb {
     /// Print the JSON Schema of a kind of file, for editors.
     #[command(after_help = "Examples:\n  flowrun schema > schemas/workflow.schema.json\n  flowrun schema faults")]
     Schema(Schema),
+    /// Play the scenarios of test files in virtual time.
+    #[command(after_help = "Examples:\n  flowrun test\n  flowrun test workflows/tests/ecommerce-order.test.yaml\n  \
+                            flowrun test --filter declined")]
+    Test(Test),
     /// Show what really happened outside, by the services' own book.
     #[command(after_help = "Examples:\n  flowrun ledger\n  flowrun ledger ORD-17 -o json | jq '.entries[].effect'")]
     Ledger(Ledger),
@@ -372,6 +376,17 @@ pub(super) enum SchemaKind {
     Test,
     /// Files of `--faults`.
     Faults,
+}
+
+/// `test`.
+#[derive(Debug, Args)]
+pub(super) struct Test {
+    /// Test files (*.test.yaml), or folders of them [default: workflows/]
+    #[arg(value_name = "PATH")]
+    pub(super) paths: Vec<PathBuf>,
+    /// Only scenarios with this in their name.
+    #[arg(long, value_name = "TEXT")]
+    pub(super) filter: Option<String>,
 }
 
 /// `ledger`.
