@@ -344,8 +344,8 @@ pub(super) struct Graph {
     #[arg(value_name = "WORKFLOW|RUN")]
     pub(super) what: Option<String>,
     /// What it is drawn for.
-    #[arg(long, value_enum, default_value = "ascii")]
-    pub(super) format: Drawing,
+    #[arg(long = "format", value_enum, default_value = "ascii")]
+    pub(super) drawing: Drawing,
 }
 
 /// The kinds of drawings.

@@ -17,7 +17,7 @@ pub(super) async fn graph(app: &App, args: &Graph) -> Result<ExitCode, Problem> 
     let text = match (file, &args.what) {
         (Ok(path), _) => {
             let ready = workflow::ready(app, &path, &Settings::default(), false)?;
-            match args.format {
+            match args.drawing {
                 Drawing::Ascii => draw::ascii(&ready.plan, width),
                 Drawing::Mermaid => draw::mermaid(&ready.plan),
                 Drawing::Dot => draw::dot(&ready.plan),
@@ -26,7 +26,7 @@ pub(super) async fn graph(app: &App, args: &Graph) -> Result<ExitCode, Problem> 
         (Err(problem), None) => return Err(problem),
         (Err(problem), Some(word)) => {
             // What is no workflow may be a run.
-            let request = Request::Graph { run: word.clone(), format: args.format, width };
+            let request = Request::Graph { run: word.clone(), format: args.drawing, width };
             match runs::read(app, request).await {
                 Ok(Some(Answer::Text(text))) => text,
                 Ok(Some(_)) => return Err(Problem::bug("a drawing was answered with something else")),
