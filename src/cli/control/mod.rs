@@ -1,6 +1,6 @@
 //! One way to operate on runs, whoever holds the store: this process, or another one behind its socket.
 //!
-//! A [`Request`] is answered by a [`Desk`]. Who holds the store asks the desk; everybody else sends the request to the
+//! A [`Request`] is answered by a `Desk`. Who holds the store asks the desk; everybody else sends the request to the
 //! holder, whose desk answers it in the same words.
 
 mod client;

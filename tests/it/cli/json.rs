@@ -88,7 +88,7 @@ fn handlers_and_schemas_are_json() {
     let names: Vec<&str> =
         all["handlers"].as_array().expect("a list").iter().filter_map(|h| h["name"].as_str()).collect();
     assert!(names.contains(&"core.pass") && names.contains(&"payment.charge"), "{names:?}");
-    for kind in ["workflow", "faults"] {
+    for kind in ["workflow", "faults", "test"] {
         assert!(Test::new().args(&format!("schema {kind}")).run().json()["$schema"].is_string());
     }
 }

@@ -76,3 +76,15 @@ fn the_store_can_be_checked() {
     let done = Test::new().workflow("w", PASS).args("exec").run();
     Test::after(done).args("db check").run().stdout_has("sound, 1 runs (0 unfinished)");
 }
+
+#[test]
+fn scenarios_are_played() {
+    let scenarios = "flowrun_test: 1\nworkflow: w.yaml\nscenarios:\n  good: { expect: { status: completed } }\n";
+    let test = Test::new().workflow("w", PASS).file("workflows/w.test.yaml", scenarios);
+    let done = test.args("test").run().stdout_has("1 passed, 0 failed");
+    let wrong = scenarios.replace("completed", "failed");
+    let test = Test::after(done).file("workflows/w.test.yaml", &wrong);
+    let done = test.args("test -o json").code(1).run();
+    assert_eq!(done.json()["failed"], 1);
+    Test::after(done).args("test nowhere").code(8).run();
+}
