@@ -91,6 +91,11 @@ pub(super) enum Verb {
     #[command(after_help = "Examples:\n  flowrun validate\n  flowrun validate workflows/order.yaml --strict\n  \
                             flowrun validate -o json | jq '.files[].findings'")]
     Validate(Validate),
+    /// Play the scenarios of test files in virtual time.
+    #[command(after_help = "Exit codes: 0 everything passed, 1 a scenario failed, 3 a file is not valid.\n\n\
+                            Examples:\n  flowrun test\n  flowrun test workflows/tests --filter declined\n  \
+                            flowrun test -o json | jq '.files[].scenarios[] | select(.passed | not)'")]
+    Test(Test),
     /// Run a workflow and stay until it rests.
     #[command(
         alias = "run",
@@ -171,6 +176,17 @@ pub(super) struct Validate {
     pub(super) strict: bool,
     #[command(flatten)]
     pub(super) settings: Settings,
+}
+
+/// `test`.
+#[derive(Debug, Args)]
+pub(super) struct Test {
+    /// Test files, or folders of them and of their folders [default: .]
+    #[arg(value_name = "PATH")]
+    pub(super) paths: Vec<PathBuf>,
+    /// Only scenarios with this in their name.
+    #[arg(long, value_name = "NAME")]
+    pub(super) filter: Option<String>,
 }
 
 /// What changes a workflow's configuration.

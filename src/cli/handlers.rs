@@ -140,7 +140,7 @@ pub(super) fn schema(app: &App, args: &args::Schema) -> Result<ExitCode, Problem
     let schema = match args.kind {
         SchemaKind::Workflow => crate::dsl::schema::workflow_schema(),
         SchemaKind::Faults => schemars::schema_for!(crate::faults::FaultsFile).to_value(),
-        SchemaKind::Test => return Err(Problem::usage("there is no schema of scenario files in this version")),
+        SchemaKind::Test => crate::scenario::test_schema(),
     };
     app.screen.json(&schema)?;
     Ok(ExitCode::Done)

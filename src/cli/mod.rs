@@ -14,6 +14,7 @@ mod output;
 mod problem;
 mod runs;
 mod store;
+mod test;
 mod validate;
 mod workflow;
 
@@ -85,6 +86,7 @@ fn start(app: &App, verb: &Verb, program: &str) -> Result<ExitCode, Problem> {
 async fn dispatch(app: &App, verb: &Verb, program: &str) -> Result<ExitCode, Problem> {
     match verb {
         Verb::Validate(args) => validate::validate(app, args),
+        Verb::Test(args) => test::test(app, args),
         Verb::Exec(args) => exec::exec(app, args).await,
         Verb::Resume(args) => runs::resume(app, args).await,
         Verb::List(args) => runs::list(app, args).await,
