@@ -7,7 +7,9 @@ use std::process::{Command, Output};
 use flowrun::check::check;
 use flowrun::definition::{Definition, Overrides};
 use flowrun::diag::{Severity, Style, text};
+use flowrun::faults::Faults;
 use flowrun::limits::Limits;
+use flowrun::scenario::{TestOptions, run_files};
 use serde_json::Value;
 
 /// A fenced block: what stands behind the fence, and its lines.
@@ -89,6 +91,35 @@ fn workflows_in_documents_are_valid() {
         }
     }
     assert!(seen >= 8, "only {seen} workflows");
+}
+
+#[test]
+fn scenarios_and_faults_in_documents_are_what_they_say() {
+    // The scenario names its workflow by a path, so it is played in a copy of the project.
+    let folder = tempfile::tempdir().expect("a folder");
+    let copied = ["workflows/ecommerce-order.yaml", "schemas/order.schema.json", "examples/order.json"];
+    for name in copied {
+        let target = folder.path().join(name);
+        std::fs::create_dir_all(target.parent().expect("it is in a folder")).expect("it can be made");
+        std::fs::copy(root().join(name), target).expect("it can be copied");
+    }
+    std::fs::create_dir(folder.path().join("workflows/tests")).expect("it can be made");
+    let (mut scenarios, mut faults) = (0, 0);
+    for document in documents() {
+        for block in blocks(&read(&document)).iter().filter(|block| block.info == "yaml") {
+            if block.text.starts_with("flowrun_test: 1") {
+                let path = folder.path().join("workflows/tests/document.test.yaml");
+                std::fs::write(&path, &block.text).expect("it can be written");
+                let summary = run_files(&[path], &flowrun::orders::registry(), &TestOptions::default());
+                assert_eq!(summary.exit_code(), 0, "{}", summary.text(Style::default()));
+                scenarios += 1;
+            } else if block.text.starts_with("faults:") {
+                assert!(Faults::parse(&block.text).is_ok(), "{}:\n{}", document.display(), block.text);
+                faults += 1;
+            }
+        }
+    }
+    assert!(scenarios >= 1 && faults >= 3, "{scenarios} scenarios, {faults} faults");
 }
 
 #[test]
