@@ -31,7 +31,9 @@ pub(super) fn test(app: &App, args: &Test) -> Result<ExitCode, Problem> {
             for (source, findings) in &result.findings {
                 screen.findings(findings, source);
             }
-            screen.answer(&result.text(screen.out.is_on()))?;
+            if !result.scenarios.is_empty() {
+                screen.answer(&result.text(screen.out.is_on()))?;
+            }
         }
         all.files.extend(played.files);
     }

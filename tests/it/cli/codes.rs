@@ -145,3 +145,20 @@ fn without_a_store_nothing_is_wrong() {
     Test::new().args("show r").code(8).run();
     Test::new().args("cancel r").code(8).run();
 }
+
+#[test]
+fn scenarios_end_with_0_1_3_or_8() {
+    let scenarios = |expected: &str| {
+        format!("flowrun_test: 1\nworkflow: workflows/w.yaml\nscenarios:\n  one: {{ expect: {{ {expected} }} }}\n")
+    };
+    let test = |expected: &str| Test::new().workflow("w", PASS).file("w.test.yaml", &scenarios(expected));
+    let passed = test("exit: 0, output: { a: 1 }").args("test").run();
+    assert!(passed.stdout.ends_with("1 passed, 0 failed\n"), "{}", passed.stdout);
+    let failed = test("exit: 4").args("test w.test.yaml").code(1).run();
+    assert!(failed.stdout.contains("exit: expected 4, got 0"), "{}", failed.stdout);
+    let failed = test("exit: 4").args("test -o json").code(1).run();
+    assert_eq!(failed.json()["files"][0]["scenarios"][0]["failures"][0]["mismatches"][0]["path"], "exit");
+    test("statsu: failed").args("test").code(3).run().stderr_has("Did you mean `status`?");
+    test("exit: 0").args("test --filter two").code(8).run().stderr_has("no scenario has `two` in its name");
+    Test::new().workflow("w", PASS).args("test").code(8).run().stderr_has(".test.yaml");
+}
