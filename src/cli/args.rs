@@ -91,6 +91,11 @@ pub(super) enum Verb {
     #[command(after_help = "Examples:\n  flowrun validate\n  flowrun validate workflows/order.yaml --strict\n  \
                             flowrun validate -o json | jq '.files[].findings'")]
     Validate(Validate),
+    /// Play the scenarios of test files in virtual time.
+    #[command(after_help = "Exit codes: 0 everything passed, 1 a scenario failed, 3 a file is not valid.\n\n\
+                            Examples:\n  flowrun test\n  flowrun test workflows/tests --filter declined\n  \
+                            flowrun test -o json | jq '.files[].scenarios[] | select(.passed | not)'")]
+    Test(Test),
     /// Run a workflow and stay until it rests.
     #[command(
         alias = "run",
@@ -146,10 +151,6 @@ pub(super) enum Verb {
     /// Print the JSON Schema of a kind of file, for editors.
     #[command(after_help = "Examples:\n  flowrun schema > schemas/workflow.schema.json\n  flowrun schema faults")]
     Schema(Schema),
-    /// Play the scenarios of test files in virtual time.
-    #[command(after_help = "Examples:\n  flowrun test\n  flowrun test workflows/tests/ecommerce-order.test.yaml\n  \
-                            flowrun test --filter declined")]
-    Test(Test),
     /// Show what really happened outside, by the services' own book.
     #[command(after_help = "Examples:\n  flowrun ledger\n  flowrun ledger ORD-17 -o json | jq '.entries[].effect'")]
     Ledger(Ledger),
@@ -175,6 +176,17 @@ pub(super) struct Validate {
     pub(super) strict: bool,
     #[command(flatten)]
     pub(super) settings: Settings,
+}
+
+/// `test`.
+#[derive(Debug, Args)]
+pub(super) struct Test {
+    /// Test files, or folders of them and of their folders [default: .]
+    #[arg(value_name = "PATH")]
+    pub(super) paths: Vec<PathBuf>,
+    /// Only scenarios with this in their name.
+    #[arg(long, value_name = "NAME")]
+    pub(super) filter: Option<String>,
 }
 
 /// What changes a workflow's configuration.
@@ -376,17 +388,6 @@ pub(super) enum SchemaKind {
     Test,
     /// Files of `--faults`.
     Faults,
-}
-
-/// `test`.
-#[derive(Debug, Args)]
-pub(super) struct Test {
-    /// Test files (*.test.yaml), or folders of them [default: workflows/]
-    #[arg(value_name = "PATH")]
-    pub(super) paths: Vec<PathBuf>,
-    /// Only scenarios with this in their name.
-    #[arg(long, value_name = "TEXT")]
-    pub(super) filter: Option<String>,
 }
 
 /// `ledger`.

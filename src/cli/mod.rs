@@ -75,9 +75,6 @@ fn run(registry: Registry, arguments: &[OsString]) -> ExitCode {
 }
 
 fn start(app: &App, verb: &Verb, program: &str) -> Result<ExitCode, Problem> {
-    if let Verb::Test(args) = verb {
-        return test::test(app, args);
-    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Problem::bug(format!("the async runtime cannot be started: {error}")))?;
     let done = runtime.block_on(dispatch(app, verb, program));
@@ -89,6 +86,7 @@ fn start(app: &App, verb: &Verb, program: &str) -> Result<ExitCode, Problem> {
 async fn dispatch(app: &App, verb: &Verb, program: &str) -> Result<ExitCode, Problem> {
     match verb {
         Verb::Validate(args) => validate::validate(app, args),
+        Verb::Test(args) => test::test(app, args),
         Verb::Exec(args) => exec::exec(app, args).await,
         Verb::Resume(args) => runs::resume(app, args).await,
         Verb::List(args) => runs::list(app, args).await,
@@ -101,7 +99,6 @@ async fn dispatch(app: &App, verb: &Verb, program: &str) -> Result<ExitCode, Pro
         Verb::Handlers(args) => handlers::handlers(app, args),
         Verb::Graph(args) => graph::graph(app, args).await,
         Verb::Schema(args) => handlers::schema(app, args),
-        Verb::Test(_) => Err(Problem::bug("scenarios were to be played inside a runtime")),
         Verb::Ledger(args) => store::ledger(app, args),
         Verb::Db(args) => store::db(app, args),
         Verb::Completions(args) => handlers::completions(app, args, program),

@@ -1,4 +1,4 @@
-//! `test`: plays scenarios in virtual time.
+//! `test`: plays the scenarios of test files.
 
 use std::path::PathBuf;
 
@@ -6,48 +6,43 @@ use super::app::App;
 use super::args::{Format, Test};
 use super::exit_code::ExitCode;
 use super::problem::Problem;
-use super::workflow::FOLDER;
-use crate::diag;
-use crate::scenario::{self, TestOptions};
+use crate::scenario::{self, Summary, TestOptions};
 
-/// Plays the scenarios. Each has a runtime of its own, so this must not be called inside one.
 pub(super) fn test(app: &App, args: &Test) -> Result<ExitCode, Problem> {
-    let default = [PathBuf::from(FOLDER)];
-    let paths = if args.paths.is_empty() { &default[..] } else { &args.paths[..] };
-    if let Some(missing) = paths.iter().find(|path| !path.exists()) {
-        return Err(Problem::not_found(format!("there is nothing at {}", missing.display()))
-            .help("Name the test files or folders: `flowrun test PATH...`."));
-    }
-    let files = scenario::find_files(paths).map_err(Problem::invalid)?;
+    let here = [PathBuf::from(".")];
+    let paths = if args.paths.is_empty() { &here[..] } else { &args.paths };
+    let files = scenario::find_files(paths).map_err(Problem::not_found)?;
     if files.is_empty() {
-        let paths: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
-        return Err(Problem::not_found(format!(
-            "there is no test file (*{}) in {}",
-            scenario::SUFFIX,
-            paths.join(", ")
-        )));
+        return Err(Problem::not_found("there is no test file here")
+            .help(format!("Scenarios stand in files that end with `{}`.", scenario::SUFFIX)));
     }
-    let screen = &app.screen;
     let options = TestOptions { filter: args.filter.clone(), limits: app.limits.clone() };
-    let mut codes = Vec::new();
-    if screen.format == Format::Jsonl {
-        // One after the other, so that each is told as soon as it is known.
-        for file in files {
-            let summary = scenario::run_files(&[file], &app.registry, &options);
-            screen.json(&summary.to_json())?;
-            codes.push(summary.exit_code());
+    let screen = &app.screen;
+    let mut all = Summary::default();
+    for file in files {
+        let played = scenario::run_files(&[file], &app.registry, &options);
+        for result in &played.files {
+            if !screen.is_text() {
+                if screen.format == Format::Jsonl {
+                    screen.json(&result.to_json())?;
+                }
+                continue;
+            }
+            for (source, findings) in &result.findings {
+                screen.findings(findings, source);
+            }
+            screen.answer(&result.text(screen.out.is_on()))?;
         }
-    } else {
-        let summary = scenario::run_files(&files, &app.registry, &options);
-        if screen.is_text() {
-            let style = diag::Style { width: screen.width().min(120), colour: screen.out.is_on() };
-            screen.answer(&summary.text(style))?;
-        } else {
-            screen.json(&summary.to_json())?;
-        }
-        codes.push(summary.exit_code());
+        all.files.extend(played.files);
     }
-    // A file that is not valid hides what its scenarios would say.
-    let worst = codes.into_iter().max().unwrap_or(0);
-    Ok(ExitCode::of_number(worst).unwrap_or(ExitCode::Bug))
+    if screen.is_text() {
+        screen.answer(&all.closing())?;
+    } else if screen.format == Format::Json {
+        screen.json(&all.to_json())?;
+    }
+    let (passed, failed) = all.counts();
+    if let (0, 0, 0, Some(filter)) = (all.exit_code(), passed, failed, &args.filter) {
+        return Err(Problem::not_found(format!("no scenario has `{filter}` in its name")));
+    }
+    ExitCode::of_number(all.exit_code()).ok_or_else(|| Problem::bug("scenarios ended in no known way"))
 }

@@ -44,7 +44,7 @@ pub(super) enum Message {
     /// A service answers a call that wanted to pass.
     Admission { call: CallIx, answer: Admission },
     /// An attempt ended.
-    Ended { call: CallIx, attempt: u32, end: AttemptEnd },
+    Ended { call: CallIx, attempt: u32, serial: u64, end: AttemptEnd },
     /// Nothing new is to start; put the run down when its attempts have ended.
     Hold,
     /// Put the run down now.
@@ -82,7 +82,8 @@ impl Position {
 
 /// An attempt under way.
 struct Attempt {
-    number: u32,
+    /// Tells it from all others of this driver: a step that starts afresh numbers its attempts anew.
+    serial: u64,
     token: CancellationToken,
     task: tokio::task::AbortHandle,
     service: Option<ServiceName>,
@@ -110,6 +111,8 @@ pub(super) struct Driver {
     mailbox: mpsc::UnboundedSender<Message>,
     position: watch::Sender<Position>,
     attempts: BTreeMap<CallIx, Attempt>,
+    /// How many attempts this driver has begun.
+    begun: u64,
     held: bool,
     /// Putting the run down is not recorded: it was not taken over either.
     passing: bool,
@@ -130,6 +133,7 @@ impl Driver {
             mailbox,
             position,
             attempts: BTreeMap::new(),
+            begun: 0,
             held: false,
             passing: false,
         };
@@ -161,9 +165,7 @@ impl Driver {
                 }
             }
         }
-        for attempt in self.attempts.values() {
-            attempt.task.abort();
-        }
+        self.give_back();
         self.inner.runs.lock().remove(&key);
         self.position.send_modify(|p| p.down = true);
     }
@@ -183,6 +185,45 @@ impl Driver {
                 return Ok(());
             }
         }
+    }
+
+    /// Ends what is under way, and frees every place that nobody will leave any more.
+    fn give_back(&mut self) {
+        for attempt in std::mem::take(&mut self.attempts).into_values() {
+            attempt.task.abort();
+            if let Some(service) = attempt.service {
+                self.leave(&service, attempt.probe, Health::Silent);
+            }
+        }
+        // A place may have been given in the moment in which the run ended.
+        self.inbox.close();
+        while let Ok(message) = self.inbox.try_recv() {
+            let Message::Admission { call, answer: answer @ (Admission::Pass | Admission::Probe) } = message else {
+                continue;
+            };
+            if let Some(service) = self.service_of(call) {
+                self.leave(&service, answer == Admission::Probe, Health::Silent);
+            }
+        }
+    }
+
+    /// Frees the places of calls that were let in and are not made.
+    fn withdraw(&self, commands: &mut Vec<Command>) {
+        for command in commands.drain(..) {
+            if let Command::Call { call, probe, .. } = command
+                && let Some(service) = self.service_of(call)
+            {
+                self.leave(&service, probe, Health::Silent);
+            }
+        }
+    }
+
+    /// Returns the service that has a say in a call.
+    fn service_of(&self, call: CallIx) -> Option<ServiceName> {
+        let plan = self.machine.plan();
+        let name = call.in_plan(plan)?.service.as_ref()?;
+        let service = plan.services.get(name)?;
+        (service.breaker.is_some() || service.concurrency.is_some()).then(|| name.clone())
     }
 
     /// Takes what has arrived, decides, records and acts. Returns whether the run was put down.
@@ -206,9 +247,12 @@ impl Driver {
         put_down |= self.held && self.attempts.is_empty();
         if put_down && !self.passing && !self.machine.state().is_final() {
             self.decide(Input::Interrupted, &mut turn)?;
-            turn.commands.clear();
+            self.withdraw(&mut turn.commands);
         }
-        self.record(&mut turn).await?;
+        if let Err(error) = self.record(&mut turn).await {
+            self.withdraw(&mut turn.commands);
+            return Err(error);
+        }
         for command in turn.commands {
             self.act(command);
         }
@@ -236,12 +280,18 @@ impl Driver {
                 }
             },
             Message::Admission { call, answer } => self.admission(call, answer, turn),
-            Message::Ended { call, attempt, end } => {
-                self.attempt_ended(call, attempt, &end, turn);
+            Message::Ended { call, attempt, serial, end } => {
+                let in_time = self.attempt_ended(call, serial, &end, turn);
                 self.position.send_modify(|p| p.heard = true);
                 let input = match end {
-                    AttemptEnd::Returned(result) => Input::Ended { call, attempt, result },
-                    AttemptEnd::Answered(answer, output) => Input::Answered { call, attempt, answer, output },
+                    AttemptEnd::Returned(result) if in_time => Input::Ended { call, attempt, result },
+                    AttemptEnd::Answered(answer, output) if in_time => {
+                        Input::Answered { call, attempt, answer, output }
+                    }
+                    AttemptEnd::Returned(result) => Input::Late { call, attempt, result },
+                    AttemptEnd::Answered(answer, _) => {
+                        Input::Late { call, attempt, result: Ok(Payload::of(serde_json::json!(answer))) }
+                    }
                 };
                 self.decide(input, turn)
             }
@@ -273,8 +323,7 @@ impl Driver {
     }
 
     fn admission(&mut self, call: CallIx, answer: Admission, turn: &mut Turn) -> Result<(), EngineError> {
-        let plan = Arc::clone(self.machine.plan());
-        let service = call.in_plan(&plan).and_then(|c| c.service.clone());
+        let service = self.service_of(call);
         let probe = match answer {
             Admission::Refused(until) => return self.decide(Input::Refused { call, until }, turn),
             Admission::Pass => false,
@@ -296,18 +345,20 @@ impl Driver {
         Ok(())
     }
 
-    fn attempt_ended(&mut self, call: CallIx, number: u32, end: &AttemptEnd, turn: &mut Turn) {
-        if self.attempts.get(&call).is_none_or(|a| a.number != number) {
-            return;
+    /// Takes an attempt off the list, and frees its place. Returns false for one that had been given up before.
+    fn attempt_ended(&mut self, call: CallIx, serial: u64, end: &AttemptEnd, turn: &mut Turn) -> bool {
+        if self.attempts.get(&call).is_none_or(|a| a.serial != serial) {
+            return false;
         }
-        let Some(attempt) = self.attempts.remove(&call) else { return };
-        let Some(service) = attempt.service else { return };
+        let Some(attempt) = self.attempts.remove(&call) else { return false };
+        let Some(service) = attempt.service else { return true };
         let health = match end {
             AttemptEnd::Returned(Err(failure)) => Health::of(failure),
             AttemptEnd::Returned(Ok(_)) | AttemptEnd::Answered(..) => Health::Answered,
         };
         self.leave(&service, attempt.probe, health);
         turn.touched.insert(service);
+        true
     }
 
     fn leave(&self, service: &ServiceName, probe: bool, health: Health) {
@@ -373,9 +424,12 @@ impl Driver {
         match command {
             Command::Call { call, attempt, until, input, key, previous, probe } => {
                 let token = CancellationToken::new();
+                self.begun += 1;
+                let serial = self.begun;
                 let job = Job {
                     call,
                     attempt,
+                    serial,
                     until,
                     input,
                     key,
@@ -388,12 +442,8 @@ impl Driver {
                 };
                 let mailbox = self.mailbox.clone();
                 let task = tokio::spawn(executor::carry_out(Arc::clone(&self.inner), job, mailbox)).abort_handle();
-                let service = call.in_plan(self.machine.plan()).and_then(|c| c.service.clone());
-                let guarded = service.filter(|name| {
-                    let service = self.machine.plan().services.get(name);
-                    service.is_some_and(|s| s.breaker.is_some() || s.concurrency.is_some())
-                });
-                self.attempts.insert(call, Attempt { number: attempt, token, task, service: guarded, probe });
+                let service = self.service_of(call);
+                self.attempts.insert(call, Attempt { serial, token, task, service, probe });
             }
             Command::Stop { call } => {
                 if let Some(attempt) = self.attempts.get(&call) {

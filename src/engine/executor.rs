@@ -26,6 +26,7 @@ use crate::time::Timestamp;
 pub(super) struct Job {
     pub(super) call: CallIx,
     pub(super) attempt: u32,
+    pub(super) serial: u64,
     pub(super) until: Timestamp,
     pub(super) input: Payload,
     pub(super) key: String,
@@ -40,7 +41,7 @@ pub(super) struct Job {
 /// Carries an attempt out and tells the driver how it ended.
 pub(super) async fn carry_out(inner: Arc<Inner>, job: Job, mailbox: UnboundedSender<Message>) {
     let job = Arc::new(job);
-    let ended = |end| Message::Ended { call: job.call, attempt: job.attempt, end };
+    let ended = |end| Message::Ended { call: job.call, attempt: job.attempt, serial: job.serial, end };
     // A task of its own, so that a panic stays inside.
     let mut task = tokio::spawn(call(Arc::clone(&inner), Arc::clone(&job)));
     let end = tokio::select! {

@@ -222,15 +222,11 @@ fn error_of(state: &RunState, conclusion: Option<&Conclusion>) -> Option<ErrorRe
 fn owed_by(plan: &Plan, state: &RunState, ix: StepIx) -> Vec<OwedReport> {
     let step = plan.step(ix);
     let Action::Call(members) = &step.action else { return Vec::new() };
-    let completed = state.cause.is_none();
     let mut owed = Vec::new();
     for (n, item) in &state.step(ix).items {
         for tried in ItemState::tried(item) {
             let Some(member) = members.get(usize::from(tried.member)) else { continue };
-            let (true, Some(undo)) = (tried.is_owed(member), &member.compensate) else { continue };
-            if completed && !tried.undo_failed() {
-                continue;
-            }
+            let (true, Some(undo)) = (state.is_left(member, tried), &member.compensate) else { continue };
             let error = tried.undo.as_ref().and_then(|u| u.error.as_ref());
             owed.push(OwedReport {
                 step: step.name.to_string(),

@@ -81,7 +81,7 @@ impl Machine {
         for (item, state) in &self.state.step(ix).items {
             let item = step.foreach.is_some().then_some(*item);
             for tried in state.tried() {
-                let owed = members.get(usize::from(tried.member)).is_some_and(|m| tried.is_owed(m));
+                let owed = members.get(usize::from(tried.member)).is_some_and(|m| self.state.is_left(m, tried));
                 if owed && !tried.undo_failed() {
                     calls.push(CallIx { step: ix, item, member: tried.member, kind: CallKind::Undo });
                 }

@@ -33,7 +33,11 @@ impl Machine {
             if self.state.phase != Phase::Running {
                 return Ok(true);
             }
-            if !self.asked.contains_key(&CallIx { step: ix, item: None, member: 0, kind: CallKind::Forward }) {
+            // A step that an operator retries may go on with the member that may have acted, and with no other.
+            let taken_up = self.state.item(ix, None).is_some_and(|item| item.current().is_some());
+            if !taken_up
+                && !self.asked.contains_key(&CallIx { step: ix, item: None, member: 0, kind: CallKind::Forward })
+            {
                 self.begin_step(ix)?;
             }
         }
@@ -253,12 +257,12 @@ impl Machine {
             let verdict = if tried.undo_failed() { as_unknown(verdict) } else { verdict };
             return self.settle(ix, Place { step: plan.step(ix).name.clone(), item }, verdict);
         }
-        match self.next_member(&plan, members, ix, item, tried) {
-            Ok(Some(_)) if undo_first => self.request(call.with_kind(CallKind::Undo)),
+        let next = self.next_member(&plan, members, ix, item, tried);
+        if undo_first && (matches!(next, Ok(Some(_))) || plan.step(ix).on_error == OnError::Continue) {
+            return self.request(call.with_kind(CallKind::Undo));
+        }
+        match next {
             Ok(Some(next)) => self.request(CallIx { member: next, ..call }),
-            Ok(None) if undo_first && plan.step(ix).on_error == OnError::Continue => {
-                self.request(call.with_kind(CallKind::Undo))
-            }
             Ok(None) => self.settle(ix, Place { step: plan.step(ix).name.clone(), item }, verdict),
             Err(error) => {
                 let outcome = match verdict {
@@ -457,7 +461,7 @@ impl Machine {
         matches!(progress, Some(Progress::Running { attempt: now, .. }) if now == attempt)
     }
 
-    fn late(&mut self, call: CallIx, attempt: u32, result: &Result<Payload, Failure>) -> Done {
+    pub(super) fn late(&mut self, call: CallIx, attempt: u32, result: &Result<Payload, Failure>) -> Done {
         if self.state.is_final() {
             return Ok(());
         }

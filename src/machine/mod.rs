@@ -91,6 +91,15 @@ pub enum Input {
         /// The output that [`Answer::Done`] carries.
         output: Option<Payload>,
     },
+    /// An attempt that had been given up has answered after all.
+    Late {
+        /// The call.
+        call: CallIx,
+        /// The number of the attempt.
+        attempt: u32,
+        /// What the handler returned.
+        result: Result<Payload, Failure>,
+    },
     /// A time that was asked for has come.
     Wake,
     /// The process will put the run down.
@@ -317,6 +326,7 @@ impl Machine {
             Input::Refused { call, until } => self.refused(call, until)?,
             Input::Ended { call, attempt, result } => self.ended(call, attempt, result)?,
             Input::Answered { call, attempt, answer, output } => self.answered(call, attempt, answer, output)?,
+            Input::Late { call, attempt, result } => self.late(call, attempt, &result)?,
             Input::Wake => self.wake()?,
             Input::Interrupted => self.emit(Event::RunInterrupted)?,
             Input::Signal { id, name, data } => self.signal(id, name, data)?,

@@ -108,6 +108,10 @@ impl Machine {
             let message = format!("run {} owes nothing: there is nothing left to undo", self.state.started.id);
             return Err(Refusal::Conflict { message }.into());
         }
+        // A completed run only tries again what was begun before; anything else would roll the pivot back (SPEC 6.12).
+        if self.state.pivoted && self.state.cause.is_some() {
+            return Err(Refusal::Pivot { run: self.state.started.id.clone() }.into());
+        }
         self.emit(Event::CompensateRequested)?;
         Ok(())
     }
@@ -126,7 +130,6 @@ impl Machine {
             return Err(Refusal::Conflict { message: format!("step `{step}` has nothing to undo") }.into());
         };
         let foreach = self.plan.step(ix).foreach.is_some();
-        let completed = self.state.cause.is_none();
         let places: Vec<Place> = self
             .state
             .step(ix)
@@ -134,10 +137,9 @@ impl Machine {
             .iter()
             .filter(|(n, _)| item.is_none_or(|item| item == **n))
             .filter(|(_, state)| {
-                state.tried().any(|tried| {
-                    let owed = members.get(usize::from(tried.member)).is_some_and(|m| tried.is_owed(m));
-                    owed && (!completed || tried.undo_failed())
-                })
+                state
+                    .tried()
+                    .any(|tried| members.get(usize::from(tried.member)).is_some_and(|m| self.state.is_left(m, tried)))
             })
             .map(|(n, _)| Place { step: step.clone(), item: foreach.then_some(*n) })
             .collect();

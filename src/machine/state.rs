@@ -506,14 +506,19 @@ impl RunState {
         }
     }
 
+    /// Tells whether what a member did has to be undone. A completed run keeps what its steps did; of it only undos that
+    /// were begun are left.
+    #[must_use]
+    pub fn is_left(&self, member: &Member, state: &MemberState) -> bool {
+        state.is_owed(member) && (self.cause.is_some() || state.undo.is_some())
+    }
+
     /// Returns what has become of the run's undos so far.
     #[must_use]
     pub fn compensation(&self, plan: &Plan) -> Compensation {
-        // A completed run keeps what its steps did; it only owes undos that were begun and failed.
-        let completed = self.cause.is_none();
         let mut undone = false;
         for (member, state) in self.members(plan) {
-            if state.is_owed(member) && (!completed || state.undo_failed()) {
+            if self.is_left(member, state) {
                 return Compensation::Incomplete;
             }
             undone |= state.is_undone();

@@ -296,11 +296,13 @@ impl RunState {
             Event::MarkedDone { place, .. } => {
                 let ix = known(plan.find(&place.step))?;
                 let step = plan.step(ix);
+                let item = known(self.step(ix).items.get(&place.item.unwrap_or(0)))?;
+                let is_left =
+                    |state: &MemberState| member_of(step, state.member).is_some_and(|m| self.is_left(m, state));
+                let left: Vec<bool> = item.members.iter().map(is_left).collect();
                 let item = known(self.step_mut(ix).items.get_mut(&place.item.unwrap_or(0)))?;
-                for member in &mut item.members {
-                    if member_of(step, member.member).is_some_and(|m| member.is_owed(m)) {
-                        member.marked_done = true;
-                    }
+                for (member, left) in item.members.iter_mut().zip(left) {
+                    member.marked_done |= left;
                 }
                 let compensation = self.compensation(plan);
                 known(self.conclusion.as_mut())?.compensation = compensation;
@@ -491,7 +493,8 @@ impl RunState {
         let skipped = matches!(end, End::Skipped(_));
         let passed = match &end {
             End::Skipped(_) | End::Succeeded(_) => true,
-            End::Failed(_) | End::Unknown(_) => step.on_error == OnError::Continue,
+            // What only the drain ended was not passed over: a retry behind the pivot starts it afresh.
+            End::Failed(_) | End::Unknown(_) => step.on_error == OnError::Continue && self.phase == Phase::Running,
         };
         let state = self.step_mut(ix);
         state.stage = Stage::Ended(end);
@@ -596,11 +599,8 @@ impl RunState {
 
     /// Finds out what has to be undone, and which undo waits for which.
     fn order_undos(&mut self, plan: &Plan) {
-        // A completed run keeps what its steps did; only undos that were begun and failed are left.
-        let completed = self.cause.is_none();
-        let owed = |(member, state): (&crate::plan::Member, &MemberState)| {
-            state.is_owed(member) && !state.undo_failed() && (!completed || state.undo.is_some())
-        };
+        let owed =
+            |(member, state): (&crate::plan::Member, &MemberState)| self.is_left(member, state) && !state.undo_failed();
         let owed: Vec<u32> = self
             .steps
             .iter()
@@ -656,13 +656,19 @@ fn start_afresh(item: &mut ItemState, step: &Step) {
         let acted = member_of(step, tried.member).is_some_and(|m| tried.may_have_acted(m)) && !tried.is_undone();
         if acted || (tried.is_unknown() && !tried.is_undone()) {
             item.unsure.insert(tried.member);
-            again = Some(tried.member);
+            again = Some((tried.member, tried.forward.input));
         } else {
             item.unsure.remove(&tried.member);
             *item.generations.entry(tried.member).or_default() += 1;
         }
     }
-    item.members.extend(again.map(|member| MemberState { member, unclear: true, ..MemberState::default() }));
+    // The same key goes with the same input.
+    item.members.extend(again.map(|(member, input)| MemberState {
+        member,
+        unclear: true,
+        forward: CallState { input, ..CallState::default() },
+        ..MemberState::default()
+    }));
 }
 
 fn member_of(step: &Step, member: u16) -> Option<&crate::plan::Member> {

@@ -27,6 +27,7 @@ pub fn test_schema() -> Value {
 pub struct TestFile {
     /// Version of test files; this is version 1.
     #[schemars(range(min = 1, max = 1), example = 1)]
+    #[expect(dead_code, reason = "the schema has checked it")]
     pub flowrun_test: u32,
     /// The workflow, by its path from this file.
     #[schemars(example = "../ecommerce-order.yaml")]

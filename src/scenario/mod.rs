@@ -61,13 +61,16 @@ pub struct Summary {
     pub files: Vec<FileResult>,
 }
 
+/// A file that is not valid, and its findings.
+pub type Invalid = (SourceFile, Vec<Finding>);
+
 /// What came of one file.
 #[derive(Clone, Debug)]
 pub struct FileResult {
     /// Its path.
     pub path: PathBuf,
     /// What is wrong with it or its workflow, with the files that the findings are in.
-    pub findings: Vec<(SourceFile, Vec<Finding>)>,
+    pub findings: Vec<Invalid>,
     /// Its scenarios; none if the file is not valid.
     pub scenarios: Vec<ScenarioResult>,
 }
@@ -153,7 +156,13 @@ pub fn find_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, String> {
 /// Plays the scenarios of test files.
 #[must_use]
 pub fn run_files(paths: &[PathBuf], registry: &Registry, options: &TestOptions) -> Summary {
-    Summary { files: paths.iter().map(|path| run_file(path, registry, options)).collect() }
+    // Each life is an async runtime, and none can be started where another one runs: so on a thread of its own.
+    let all = || paths.iter().map(|path| run_file(path, registry, options)).collect();
+    let files = std::thread::scope(|scope| scope.spawn(all).join());
+    match files {
+        Ok(files) => Summary { files },
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
 }
 
 fn run_file(path: &Path, registry: &Registry, options: &TestOptions) -> FileResult {
@@ -181,11 +190,7 @@ fn run_file(path: &Path, registry: &Registry, options: &TestOptions) -> FileResu
 }
 
 /// Compiles the workflow of each case with the case's configuration, and holds the case against it.
-fn prepare(
-    suite: &Suite,
-    contracts: &Contracts,
-    limits: &Limits,
-) -> Result<Vec<Arc<Workflow>>, Vec<(SourceFile, Vec<Finding>)>> {
+fn prepare(suite: &Suite, contracts: &Contracts, limits: &Limits) -> Result<Vec<Arc<Workflow>>, Vec<Invalid>> {
     let mut known: HashMap<String, Arc<Workflow>> = HashMap::new();
     let mut workflows = Vec::new();
     let mut own: Vec<Finding> = Vec::new();

@@ -154,7 +154,6 @@ impl Shared {
 /// A scenario under way.
 struct Play<'a> {
     script: Script<'a>,
-    plan: Arc<Plan>,
     deeds: Arc<Vec<Deed>>,
     handlers: Handlers,
     clock: LivesClock,
@@ -198,7 +197,6 @@ pub(super) fn play(script: Script<'_>, crash: Option<CrashPoint>) -> Ending {
     });
     let watchdog = Watchdog::over(&shared);
     let mut play = Play {
-        plan: Arc::clone(&script.workflow.plan),
         deeds: Arc::new(script.case.then.clone()),
         refused: vec![None; runs.len()],
         script,

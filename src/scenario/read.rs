@@ -10,6 +10,7 @@ use std::time::Duration;
 use indexmap::IndexMap;
 use serde_json::{Map, Value};
 
+use super::Invalid;
 use super::file::{Action, Crash, Expect, RunStatus, Runs, Scenario, StepStatus, TestFile};
 use crate::definition;
 use crate::diag::{Finding, FindingCode, SourceFile, Span, in_file_order};
@@ -21,9 +22,6 @@ use crate::limits::Limits;
 use crate::names::{StepName, is_run_id};
 use crate::suggest::nearest;
 use crate::template::{Expression, Template};
-
-/// The file that findings are in, and the findings.
-pub(super) type Refused = (SourceFile, Vec<Finding>);
 
 /// A test file that was read.
 #[derive(Clone, Debug)]
@@ -128,7 +126,7 @@ static FORM: LazyLock<Form> = LazyLock::new(|| {
 });
 
 /// Reads a test file.
-pub(super) fn read(path: &Path, limits: &Limits) -> Result<Suite, Refused> {
+pub(super) fn read(path: &Path, limits: &Limits) -> Result<Suite, Invalid> {
     let shown = path.display().to_string();
     let source = match std::fs::read(path).map(|bytes| definition::source(&shown, bytes)) {
         Ok(Ok(source)) => source,

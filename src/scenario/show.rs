@@ -20,8 +20,22 @@ impl Summary {
     pub fn text(&self, style: Style) -> String {
         let mut out = String::new();
         for file in &self.files {
-            out.push_str(&file.text(style));
+            for (source, findings) in &file.findings {
+                for finding in findings {
+                    out.push_str(&diag::text(finding, source, style));
+                    out.push('\n');
+                }
+            }
+            out.push_str(&file.text(style.colour));
         }
+        out.push_str(&self.closing());
+        out
+    }
+
+    /// Returns the last line: `N passed, N failed`.
+    #[must_use]
+    pub fn closing(&self) -> String {
+        let mut out = String::new();
         let (passed, failed) = self.counts();
         let points: usize = self.files.iter().flat_map(|f| &f.scenarios).map(|s| s.crash_points).sum();
         let invalid = self.files.iter().filter(|f| !f.findings.is_empty()).count();
@@ -50,17 +64,13 @@ impl Summary {
 }
 
 impl FileResult {
-    fn text(&self, style: Style) -> String {
+    /// Returns what came of the scenarios as text, without findings.
+    #[must_use]
+    pub fn text(&self, colour: bool) -> String {
         let mut out = format!("{}\n", self.path.display());
-        for (source, findings) in &self.findings {
-            for finding in findings {
-                out.push_str(&diag::text(finding, source, style));
-                out.push('\n');
-            }
-        }
         let width = self.scenarios.iter().map(|s| s.name.len()).max().unwrap_or(0);
         for scenario in &self.scenarios {
-            let word = match (scenario.passed(), style.colour) {
+            let word = match (scenario.passed(), colour) {
                 (true, false) => "ok    ",
                 (true, true) => "\u{1b}[32mok\u{1b}[0m    ",
                 (false, false) => "FAILED",
@@ -78,7 +88,9 @@ impl FileResult {
         out
     }
 
-    fn to_json(&self) -> Value {
+    /// Returns the same as JSON, with the findings.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
         let findings = self.findings.iter().flat_map(|(source, findings)| {
             findings.iter().map(|finding| {
                 let mut value = diag::json(finding, source);

@@ -2,6 +2,7 @@
 mod cases;
 mod cli;
 mod contracts;
+mod docs;
 mod lab;
 mod mutations;
 mod plan;

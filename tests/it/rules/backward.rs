@@ -415,3 +415,91 @@ fn rule_13_retry_is_refused_on_what_is_not_parked_and_from_names_one_step() {
     assert_eq!(report.status, "completed");
     assert!(matches!(refused, EngineError::Refused(Refusal::Final { .. })), "{refused}");
 }
+
+#[test]
+fn rule_13_a_retry_goes_on_with_the_member_that_may_have_acted_and_with_no_other() {
+    let lab = Lab::new(
+        "
+        services: { gate: { concurrency: 5 } }
+        steps:
+          s:
+            uses: act.keyed
+            service: gate
+            on_error: park
+            fallback: [{ name: other, uses: other.keyed, service: gate, with: '{{ error.code }}' }]
+        ",
+    )
+    .script("act.keyed s", [Act::Permanent("a.no")])
+    .script("other.keyed s", [Act::Unknown("a.lost"), Act::Return(json!(1))]);
+    assert_eq!(lab.run(json!({})).status, "parked");
+    let report = retried(&lab);
+    assert_eq!(lab.called(), ["act.keyed s", "other.keyed s", "other.keyed s"]);
+    let calls = lab.calls();
+    assert_eq!((&calls[1].key, &calls[1].input), (&calls[2].key, &calls[2].input), "the same call once more");
+    assert_eq!(report.status, "completed");
+}
+
+fn retried(lab: &Lab) -> flowrun::engine::report::RunReport {
+    lab.life(|engine| async move {
+        engine.retry(found(&engine), None).await.unwrap();
+        engine.rest(found(&engine), Patience::Timers).await.unwrap()
+    })
+}
+
+#[test]
+fn rule_10_compensate_of_a_completed_run_leaves_what_its_steps_did() {
+    let lab = Lab::new(
+        "steps: { each: { foreach: '[0, 1, 2]', uses: act.keyed, compensate: { uses: undo }, on_error: continue } }",
+    )
+    .script("act.keyed each[1]", [Act::Unknown("a.lost")])
+    .script("undo each[1]", [Act::Permanent("a.no"), Act::Return(json!(null))]);
+    let report = lab.run(json!({}));
+    assert_eq!((report.status.as_str(), report.exit_code()), ("completed", 5));
+    let report = lab.life(|engine| async move {
+        engine.compensate(found(&engine)).await.unwrap();
+        engine.rest(found(&engine), Patience::Timers).await.unwrap()
+    });
+    assert_eq!(lab.called()[3..], ["undo each[1]", "undo each[1]"]);
+    assert_eq!((report.status.as_str(), report.exit_code()), ("completed", 0));
+}
+
+#[test]
+fn rule_13_what_only_the_drain_ended_starts_afresh_even_if_it_says_continue() {
+    let lab = Lab::new(
+        "
+        steps:
+          p: { uses: act.keyed, pivot: true }
+          w: { needs: [p], wait: { signal: go }, on_error: continue }
+          each: { needs: [p], foreach: '[0, 1]', concurrency: 1, uses: act.safe, on_error: continue }
+          lost: { needs: [p], uses: other.keyed, timeout: 5s, compensate: { uses: undo }, on_error: continue }
+          bad: { needs: [p], uses: read }
+        output: { w: \"{{ steps.w.output | default('none') }}\" }
+        ",
+    )
+    .script("read bad", [Act::SlowFailure(S, "a.no"), Act::Return(json!(1))])
+    .script("other.keyed lost", [Act::Hang, Act::Return(json!(1))])
+    .script("act.safe each[0]", [Act::Slow(5 * S)]);
+    assert_eq!(lab.run(json!({})).parked.unwrap().code, "pivot");
+    let report = lab.life(|engine| async move {
+        let run = found(&engine);
+        engine.retry(run, None).await.unwrap();
+        engine.signal(run, None, "go".into(), json!("went")).await.unwrap();
+        engine.rest(run, Patience::Timers).await.unwrap()
+    });
+    assert_eq!(report.output, Some(json!({ "w": "went" })), "the wait begins again");
+    assert!(lab.called().contains(&"act.safe each[1]".to_owned()), "the item that is left is done");
+    assert_eq!(report.steps["lost"].status, "succeeded", "nobody passed over it");
+}
+
+#[test]
+fn rule_12_compensate_does_not_roll_a_pivot_back() {
+    let lab = Lab::new(PIVOT).script("read b", [Act::Permanent("a.no")]);
+    lab.run(json!({}));
+    let refused = lab.life(|engine| async move {
+        engine.cancel(found(&engine), None, false).await.unwrap();
+        engine.rest(found(&engine), Patience::Timers).await.unwrap();
+        engine.compensate(found(&engine)).await.unwrap_err()
+    });
+    assert!(matches!(refused, EngineError::Refused(Refusal::Pivot { .. })), "{refused}");
+    assert!(!lab.called().contains(&"undo a".to_owned()));
+}

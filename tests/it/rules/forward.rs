@@ -1,5 +1,6 @@
 //! Rules 1 to 8: states, members, attempts, errors, unknown outcomes, crashes, keys, skipping.
 
+use flowrun::engine::{Patience, Submission};
 use serde_json::json;
 
 use super::S;
@@ -419,4 +420,36 @@ fn rule_08_skipped_and_passed_over_steps_satisfy_needs() {
     let statuses: Vec<&str> = report.steps.values().map(|s| s.status.as_str()).collect();
     assert_eq!(statuses, ["skipped", "failed", "skipped", "succeeded", "succeeded"]);
     assert_eq!(lab.calls().last().unwrap().input, json!("a.no"));
+}
+
+#[test]
+fn rule_05_what_may_have_acted_is_undone_by_continue_even_if_the_choice_of_a_fallback_fails() {
+    let lab = Lab::new(
+        "
+        steps:
+          s:
+            uses: act.keyed
+            compensate: { uses: undo }
+            on_error: continue
+            fallback: [{ name: other, when: input.missing, uses: other.keyed }]
+        ",
+    )
+    .script("act.keyed s", [Act::Unknown("a.lost")]);
+    assert_eq!(lab.run(json!({})).status, "completed");
+    assert_eq!(lab.called(), ["act.keyed s", "undo s"]);
+}
+
+#[test]
+fn rule_03_a_late_answer_is_not_taken_for_that_of_a_try_after_an_operators_retry() {
+    let lab = Lab::new("steps: { s: { uses: act.keyed, timeout: 2s, on_error: park } }")
+        .script("act.keyed s", [Act::Slow(3 * S), Act::Hang]);
+    let workflow = lab.workflow();
+    let report = lab.life(|engine| async move {
+        let submitted = engine.submit(Submission { workflow, input: json!({}), id: Some("it".into()) }).await.unwrap();
+        engine.rest(submitted.run, Patience::Timers).await.unwrap();
+        engine.retry(submitted.run, None).await.unwrap();
+        engine.rest(submitted.run, Patience::Timers).await.unwrap()
+    });
+    assert_eq!(report.status, "parked", "nobody answered the second try");
+    assert!(lab.history().contains(&"late_result s".to_owned()));
 }

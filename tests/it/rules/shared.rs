@@ -298,3 +298,26 @@ fn rule_18_a_signal_that_does_not_come_in_time_is_a_known_failure() {
     let failed = lab.events().into_iter().find(|e| e["type"] == "step_failed").unwrap();
     assert_eq!(failed["at"], "2027-01-15T08:10:00.000Z", "the wait did not start over");
 }
+
+#[test]
+fn rule_16_a_submission_that_came_second_holds_no_place_of_a_service() {
+    let lab = Lab::new("services: { gate: { concurrency: 2 } }\nsteps: { s: { uses: act.keyed, service: gate } }")
+        .script("act.keyed s", [Act::Slow(S)]);
+    let workflow = lab.workflow();
+    let submit = |id: &str| Submission { workflow: Arc::clone(&workflow), input: json!({}), id: Some(id.into()) };
+    lab.life(|engine| async move {
+        let (first, second) = tokio::join!(engine.submit(submit("it")), engine.submit(submit("it")));
+        let run = first.unwrap().run;
+        assert_eq!(run, second.unwrap().run, "both are the one run");
+        engine.rest(run, Patience::Timers).await.unwrap();
+        for id in ["a", "b"] {
+            engine.submit(submit(id)).await.unwrap();
+        }
+        tokio::time::sleep(10 * S).await;
+    });
+    assert_eq!(
+        lab.calls().iter().map(|c| c.at_ms).collect::<Vec<_>>(),
+        [0, 1_000, 1_000],
+        "both places are free again"
+    );
+}

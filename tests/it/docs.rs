@@ -1,0 +1,167 @@
+//! The documents say what is so: their workflows are valid, their links lead somewhere, their commands exist, and what
+//! the README shows is what the program prints.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use flowrun::check::check;
+use flowrun::definition::{Definition, Overrides};
+use flowrun::diag::{Severity, Style, text};
+use flowrun::limits::Limits;
+use serde_json::Value;
+
+/// A fenced block: what stands behind the fence, and its lines.
+struct Block {
+    info: String,
+    text: String,
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn documents() -> Vec<PathBuf> {
+    let docs = std::fs::read_dir(root().join("docs")).expect("the folder can be read");
+    let mut found: Vec<PathBuf> = docs.map(|entry| entry.expect("an entry").path()).collect();
+    found.extend(["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(|name| root().join(name)));
+    found.retain(|path| path.extension().is_some_and(|ext| ext == "md"));
+    found.sort();
+    assert!(found.len() > 8, "{found:?}");
+    found
+}
+
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn blocks(document: &str) -> Vec<Block> {
+    let mut found = Vec::new();
+    let mut open: Option<(usize, Block)> = None;
+    for line in document.lines() {
+        let indent = line.len() - line.trim_start().len();
+        match (line.trim_start().strip_prefix("```"), open.take()) {
+            (Some(info), None) => open = Some((indent, Block { info: info.to_owned(), text: String::new() })),
+            (Some(_), Some((_, block))) => found.push(block),
+            (None, Some((at, mut block))) => {
+                block.text.push_str(line.get(at..).unwrap_or_default());
+                block.text.push('\n');
+                open = Some((at, block));
+            }
+            (None, None) => {}
+        }
+    }
+    assert!(open.is_none(), "a block is never closed");
+    found
+}
+
+fn readme(info: &str) -> Vec<Block> {
+    blocks(&read(&root().join("README.md"))).into_iter().filter(|block| block.info == info).collect()
+}
+
+fn flowrun(folder: &Path, args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_flowrun"));
+    command.current_dir(folder).args(args).env("NO_COLOR", "1").env_remove("FLOWRUN_STORE");
+    command.output().expect("flowrun can be started")
+}
+
+#[test]
+fn workflows_in_documents_are_valid() {
+    let contracts = flowrun::orders::registry().finish().expect("the handlers are in order").contracts();
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut seen = 0;
+    for document in documents() {
+        for block in blocks(&read(&document)).iter().filter(|block| block.info == "yaml") {
+            if !block.text.lines().any(|line| line == "flowrun: 1") {
+                continue;
+            }
+            let path = folder.path().join("workflow.yaml");
+            std::fs::write(&path, &block.text).expect("it can be written");
+            let overrides = Overrides::default();
+            let (loaded, mut findings, file) = Definition::load_with_source(&path, &overrides, &Limits::default());
+            findings.extend(loaded.iter().flat_map(|loaded| check(loaded, &contracts)));
+            let errors: Vec<String> = findings
+                .iter()
+                .filter(|finding| finding.severity == Severity::Error)
+                .map(|finding| text(finding, &file, Style::default()))
+                .collect();
+            assert!(errors.is_empty(), "{}:\n{}\n{}", document.display(), block.text, errors.join("\n"));
+            seen += 1;
+        }
+    }
+    assert!(seen >= 8, "only {seen} workflows");
+}
+
+#[test]
+fn links_lead_somewhere() {
+    for document in documents() {
+        let text = read(&document);
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let path = link.split('#').next().unwrap_or_default();
+            if path.is_empty() || path.contains("://") {
+                continue;
+            }
+            let target = document.parent().expect("a document is in a folder").join(path);
+            assert!(target.exists(), "{}: {link} leads nowhere", document.display());
+        }
+    }
+}
+
+#[test]
+fn commands_in_documents_exist() {
+    let mut verbs = std::collections::BTreeSet::new();
+    for document in documents() {
+        for block in blocks(&read(&document)).iter().filter(|block| block.info == "sh") {
+            let command = |line: &str| {
+                let (_, rest) = line.split_once("flowrun ")?;
+                rest.split_whitespace().next().map(str::to_owned)
+            };
+            verbs.extend(block.text.lines().filter_map(command));
+        }
+    }
+    assert!(verbs.len() >= 5, "{verbs:?}");
+    for verb in verbs {
+        assert!(flowrun(root(), &[&verb, "--help"]).status.success(), "there is no `flowrun {verb}`");
+    }
+}
+
+#[test]
+fn the_readme_shows_the_result_of_its_command() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = folder.path().join("flowrun.redb");
+    let store = store.to_str().expect("a path of a test is text");
+    let done = flowrun(root(), &["exec", "--input", "examples/order.json", "--quiet", "--store", store]);
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let shown = &readme("json")[0].text;
+    // The numbers of a payment and of a parcel differ from run to run.
+    let comparable = |text: &str| {
+        let mut value: Value = serde_json::from_str(text).expect("it is JSON");
+        for key in ["payment_id", "tracking"] {
+            let kind = value[key].as_str().and_then(|id| id.split('-').next()).map(str::to_owned);
+            value[key] = kind.into();
+        }
+        serde_json::to_string_pretty(&value).expect("it is JSON")
+    };
+    assert_eq!(comparable(shown), comparable(&String::from_utf8_lossy(&done.stdout)));
+}
+
+#[test]
+fn the_readme_shows_the_finding_that_validate_prints() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let workflow = &readme("yaml")[0].text;
+    let wrong = workflow.replace("errors: [payment.unavailable, timeout]", "errors: [payment.declined, timeout]");
+    assert_ne!(*workflow, wrong, "the README says what to change");
+    std::fs::write(folder.path().join("pay-and-tell.yaml"), wrong).expect("it can be written");
+    let told = flowrun(folder.path(), &["validate", "pay-and-tell.yaml"]);
+    assert_eq!(told.status.code(), Some(3));
+    let lines = |text: &str| text.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>();
+    assert_eq!(lines(&String::from_utf8_lossy(&told.stderr)), lines(&readme("text")[0].text));
+}
+
+#[test]
+fn the_readme_shows_the_example_of_handlers() {
+    let example = read(&root().join("examples/custom_handlers.rs"));
+    let shown = &readme("rust")[0].text;
+    for part in shown.split("\n\n") {
+        assert!(example.contains(part.trim_end()), "examples/custom_handlers.rs does not have:\n{part}");
+    }
+}
