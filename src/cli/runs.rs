@@ -282,8 +282,7 @@ pub(super) async fn signal(app: &App, args: &args::Signal) -> Result<ExitCode, P
         Some(path) => app.read_json(path)?,
         None => Value::Null,
     };
-    let need = Need::Run { create: false, faults: None, grace: std::time::Duration::ZERO };
-    let Some(session) = Session::open(app, need).await? else { return Err(no_run(app, &args.run)) };
+    let Some(session) = Session::open(app, Need::Pass).await? else { return Err(no_run(app, &args.run)) };
     let task = Task::Signal { run: args.run.clone(), id: args.id.clone(), name: args.name.clone(), data };
     let rested = session.run(task, Stay::No, false, &mut |_| {}).await;
     let elsewhere = session.other().await.is_some();

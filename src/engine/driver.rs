@@ -114,6 +114,8 @@ pub(super) struct Driver {
     /// How many attempts this driver has begun.
     begun: u64,
     held: bool,
+    /// Putting the run down is not recorded: it was not taken over either.
+    passing: bool,
 }
 
 impl Driver {
@@ -133,6 +135,7 @@ impl Driver {
             attempts: BTreeMap::new(),
             begun: 0,
             held: false,
+            passing: false,
         };
         (driver, running)
     }
@@ -141,6 +144,12 @@ impl Driver {
     pub(super) fn starting(mut self, entry: Entry, row: StartRow) -> Self {
         self.recorded = 0;
         self.start = Some((entry, row));
+        self
+    }
+
+    /// Says that the run is not taken over: whether the last process put it down in order stays as it was.
+    pub(super) fn passing(mut self) -> Self {
+        self.passing = true;
         self
     }
 
@@ -236,7 +245,7 @@ impl Driver {
             next = if taken < TURN_MESSAGES_MAX { self.inbox.try_recv().ok() } else { None };
         }
         put_down |= self.held && self.attempts.is_empty();
-        if put_down && !self.machine.state().is_final() {
+        if put_down && !self.passing && !self.machine.state().is_final() {
             self.decide(Input::Interrupted, &mut turn)?;
             self.withdraw(&mut turn.commands);
         }

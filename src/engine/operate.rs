@@ -27,7 +27,8 @@ impl Engine {
         self.operate(run, Input::Signal { id, name, data: Payload::of(data) }).await
     }
 
-    /// Gives a run a message without making it go on: for a process that does not stay. It is durable when this returns.
+    /// Gives a run a message without making it go on: for a process that does not stay, and in which nobody resumes the
+    /// run meanwhile. It is durable when this returns.
     ///
     /// # Errors
     /// As [`Engine::signal`].
@@ -50,7 +51,7 @@ impl Engine {
         let (reply, done) = oneshot::channel();
         let _ = running.mailbox.send(Message::Hold);
         let _ = running.mailbox.send(Message::Operate(Input::Signal { id, name, data: Payload::of(data) }, reply));
-        driver.run().await;
+        driver.passing().run().await;
         match done.await {
             Ok(result) => result?,
             Err(_) => {

@@ -49,6 +49,8 @@ struct Running {
     hub: broadcast::Sender<Arc<Happened>>,
     workflows: Mutex<HashMap<[u8; 32], Arc<Workflow>>>,
     stopping: AtomicBool,
+    /// This process leaves a message and goes; no run is to go on in it.
+    passing: bool,
 }
 
 impl Desk {
@@ -65,6 +67,7 @@ impl Desk {
         handlers: Handlers,
         limits: &Limits,
         faults: Option<Arc<Faults>>,
+        passing: bool,
     ) -> Result<Self, Problem> {
         let contracts = handlers.contracts();
         let mut desk = Self::reading(journal, contracts, limits);
@@ -88,7 +91,7 @@ impl Desk {
         let engine = Engine::new(journal, handlers, Arc::new(SystemClock), options)?;
         desk.view = engine.view();
         let workflows = Mutex::default();
-        desk.running = Some(Running { engine, hub, workflows, stopping: AtomicBool::new(false) });
+        desk.running = Some(Running { engine, hub, workflows, stopping: AtomicBool::new(false), passing });
         Ok(desk)
     }
 
@@ -181,8 +184,11 @@ impl Desk {
             }
             Task::Signal { run, id, name, data } => {
                 let run = find(&run)?;
-                // Whoever sends one may not be who is to run it: a run that nobody runs stays where it is.
-                engine.leave_signal(run, id, name, data).await?;
+                if running.passing {
+                    engine.leave_signal(run, id, name, data).await?;
+                } else {
+                    engine.signal(run, id, name, data).await?;
+                }
                 (run, false)
             }
             Task::Cancel { run, reason, compensate } => {

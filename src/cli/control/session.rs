@@ -41,6 +41,8 @@ const AT_ONCE: Duration = Duration::from_secs(3);
 pub(in crate::cli) enum Need {
     /// To read.
     Read,
+    /// To leave a message and go. Nobody is served meanwhile, so no run is taken over at the same time.
+    Pass,
     /// To run, with the time that attempts get after Ctrl-C.
     Run {
         /// A store is made if there is none.
@@ -307,15 +309,23 @@ fn not_reachable(store: &Path) -> Problem {
 }
 
 fn local(app: &App, need: &Need, journal: RedbStore) -> Result<(Operator, Option<Server>), Problem> {
-    let Need::Run { faults, .. } = need else {
-        let desk = Desk::reading(journal, app.contracts.clone(), &app.limits);
-        return Ok((Operator::Local(Arc::new(desk)), None));
+    let faults = match need {
+        Need::Read => {
+            let desk = Desk::reading(journal, app.contracts.clone(), &app.limits);
+            return Ok((Operator::Local(Arc::new(desk)), None));
+        }
+        Need::Pass => None,
+        Need::Run { faults, .. } => faults.clone(),
     };
     let handlers = app
         .registry
         .build(&world_of(&app.global.store))
         .map_err(|problems| Problem::new(ExitCode::Store, "the handlers cannot be made ready").details(problems))?;
-    let desk = Arc::new(Desk::running(journal, handlers, &app.limits, faults.clone())?);
+    let passing = matches!(need, Need::Pass);
+    let desk = Arc::new(Desk::running(journal, handlers, &app.limits, faults, passing)?);
+    if passing {
+        return Ok((Operator::Local(desk), None));
+    }
     let server = match Server::start(&app.global.store, Arc::clone(&desk)) {
         Ok(server) => Some(server),
         Err(error) => {

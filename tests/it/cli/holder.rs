@@ -82,3 +82,21 @@ fn a_holder_that_does_not_answer_is_named() {
     holder.signal("-TERM");
     holder.end(143);
 }
+
+#[test]
+fn a_signal_to_a_crashed_run_does_not_hide_the_crash() {
+    let faults = "faults: [ { step: last, attempts: 1, do: kill_before } ]";
+    let workflow = LONG.replace("steps:\n", "steps:\n  late: { wait: { signal: later } }\n");
+    let test = Test::new().workflow("w", &workflow).file("k.yaml", faults);
+    let running = test.args("exec --id r --faults k.yaml").start();
+    running.until("list", "waiting");
+    // The holder may die before it answers.
+    running.attempt("signal r go");
+    let mut running = running;
+    let ended = running.child.wait().expect("it dies");
+    assert_eq!(ended.code(), None, "by a signal");
+    running.call("signal r later", 0);
+    let (out, err) = running.call("resume r", 0);
+    assert!(out.contains("\"ok\": true"), "{out}");
+    assert!(err.contains("resumed after a crash"), "{err}");
+}
