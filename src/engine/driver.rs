@@ -443,10 +443,11 @@ impl Driver {
 
     fn show_position(&self) {
         let state = self.machine.state();
+        let idle = self.attempts.is_empty() && !self.machine.waits_for_a_place();
         self.position.send_modify(|position| {
             position.is_final = state.is_final();
             position.parked = state.parked.is_some();
-            position.waiting = state.status() == "waiting" && self.attempts.is_empty();
+            position.waiting = state.status() == "waiting" && idle;
             position.next_wait =
                 state.alarms.iter().find(|(_, alarm)| matches!(alarm, Alarm::Wait(_))).map(|(at, _)| *at);
         });

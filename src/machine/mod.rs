@@ -306,6 +306,12 @@ impl Machine {
         self.held = true;
     }
 
+    /// Tells whether a call has asked its service for a place and waits for the answer.
+    #[must_use]
+    pub fn waits_for_a_place(&self) -> bool {
+        !self.asked.is_empty()
+    }
+
     /// Returns the plan of the run.
     #[must_use]
     pub fn plan(&self) -> &Arc<Plan> {

@@ -321,3 +321,24 @@ fn rule_16_a_submission_that_came_second_holds_no_place_of_a_service() {
         "both places are free again"
     );
 }
+
+#[test]
+fn rule_14_a_run_whose_call_waits_for_a_place_does_not_rest() {
+    let lab = Lab::new(
+        "
+        services: { gate: { concurrency: 1 } }
+        steps:
+          s: { uses: act.keyed, service: gate }
+          w: { wait: { signal: go } }
+        ",
+    )
+    .script("act.keyed s", [Act::Slow(10 * S)]);
+    let workflow = lab.workflow();
+    let submit = |id: &str| Submission { workflow: Arc::clone(&workflow), input: json!({}), id: Some(id.into()) };
+    let report = lab.life(|engine| async move {
+        engine.submit(submit("first")).await.unwrap();
+        let second = engine.submit(submit("second")).await.unwrap();
+        engine.rest(second.run, Patience::None).await.unwrap()
+    });
+    assert_eq!((report.status.as_str(), report.steps["s"].status.as_str()), ("waiting", "succeeded"));
+}
