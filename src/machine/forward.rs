@@ -138,6 +138,16 @@ impl Machine {
         Ok(())
     }
 
+    /// Gives out the signals that came while the run was parked.
+    pub(super) fn give_signals(&mut self) -> Done {
+        let signal_of = |ix: &StepIx| match &self.state.step(*ix).stage {
+            Stage::Waiting { signal, .. } => signal.clone(),
+            Stage::Pending | Stage::Running | Stage::Ended(_) => None,
+        };
+        let names: Vec<String> = self.state.waiting.iter().filter_map(signal_of).collect();
+        names.iter().try_for_each(|name| self.give_signal(name))
+    }
+
     /// Ends a wait whose time has come.
     pub(super) fn wait_is_over(&mut self, ix: StepIx) -> Done {
         let place = Place { step: self.plan.step(ix).name.clone(), item: None };

@@ -91,6 +91,7 @@ impl Machine {
         }
         self.emit(Event::RetryRequested { from })?;
         self.cut_off()?;
+        self.give_signals()?;
         self.rescan();
         Ok(())
     }

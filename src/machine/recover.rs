@@ -32,6 +32,7 @@ impl Machine {
             return self.emit(Event::RunParked { code: "recovery".into(), message });
         }
         self.cut_off()?;
+        self.give_signals()?;
         self.rescan();
         Ok(())
     }

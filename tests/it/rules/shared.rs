@@ -342,3 +342,17 @@ fn rule_14_a_run_whose_call_waits_for_a_place_does_not_rest() {
     });
     assert_eq!((report.status.as_str(), report.steps["s"].status.as_str()), ("waiting", "succeeded"));
 }
+
+#[test]
+fn rule_18_a_signal_that_came_while_the_run_was_parked_is_taken_when_it_goes_on() {
+    let lab = Lab::new("steps: { a: { wait: { signal: go } }, b: { needs: [a], uses: act.keyed } }");
+    lab.run(json!({}));
+    lab.without_handlers(|| {
+        lab.life(|engine| async move {
+            let run = engine.find("it").unwrap();
+            engine.signal(run, None, "go".into(), json!(1)).await.unwrap();
+            assert_eq!(engine.rest(run, Patience::None).await.unwrap().status, "parked");
+        })
+    });
+    assert_eq!(lab.resume().status, "completed");
+}
