@@ -356,3 +356,23 @@ fn rule_18_a_signal_that_came_while_the_run_was_parked_is_taken_when_it_goes_on(
     });
     assert_eq!(lab.resume().status, "completed");
 }
+
+#[test]
+fn rule_17_nothing_starts_while_a_run_is_being_put_down() {
+    let lab = Lab::new(
+        "
+        services: { gate: { concurrency: 1 } }
+        steps: { a: { uses: act.keyed, service: gate }, b: { uses: act.once, service: gate } }
+        ",
+    )
+    .script("act.keyed a", [Act::Slow(5 * S)]);
+    let workflow = lab.workflow();
+    lab.life(|engine| async move {
+        engine.submit(Submission { workflow, input: json!({}), id: Some("it".into()) }).await.unwrap();
+        tokio::time::sleep(S).await;
+        engine.stop(20 * S).await;
+    });
+    assert_eq!(lab.called(), ["act.keyed a"], "its place is free, but `b` is not begun");
+    assert_eq!(lab.history().last().unwrap(), "run_interrupted");
+    assert_eq!(lab.resume().status, "completed");
+}
