@@ -274,6 +274,7 @@ impl RunState {
                 }
                 self.phase = Phase::Finished;
                 self.parked = None;
+                self.deadline = None;
                 self.alarms.clear();
                 self.conclusion = Some((**conclusion).clone());
                 Ok(())

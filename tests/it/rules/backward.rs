@@ -503,3 +503,28 @@ fn rule_12_compensate_does_not_roll_a_pivot_back() {
     assert!(matches!(refused, EngineError::Refused(Refusal::Pivot { .. })), "{refused}");
     assert!(!lab.called().contains(&"undo a".to_owned()));
 }
+
+#[test]
+fn rule_11_a_deadline_has_no_say_in_a_later_compensate() {
+    let lab = Lab::new(
+        "
+        deadline: 1m
+        steps: { s: { uses: act.keyed, compensate: { uses: undo }, on_error: continue } }
+        ",
+    )
+    .script("act.keyed s", [Act::Unknown("a.lost")])
+    .script("undo s", [Act::Permanent("a.no"), Act::Slow(10 * S)]);
+    assert_eq!(lab.run(json!({})).exit_code(), 5);
+    lab.life(|engine| async move {
+        engine.compensate(found(&engine)).await.unwrap();
+        tokio::time::sleep(S).await;
+    });
+    lab.pass(120 * S);
+    for _ in 0..3 {
+        lab.life(|engine| async move {
+            engine.resume(found(&engine)).await.unwrap();
+            tokio::time::sleep(S).await;
+        });
+    }
+    assert_eq!(retried(&lab).exit_code(), 0);
+}
