@@ -528,3 +528,17 @@ fn rule_11_a_deadline_has_no_say_in_a_later_compensate() {
     }
     assert_eq!(retried(&lab).exit_code(), 0);
 }
+
+#[test]
+fn rule_12_a_wait_can_be_the_pivot() {
+    let lab = Lab::new(
+        "
+        steps:
+          a: { uses: act.keyed, compensate: { uses: undo } }
+          p: { needs: [a], wait: { for: 1m }, pivot: true }
+          b: { needs: [p], uses: read }
+        ",
+    )
+    .script("read b", [Act::Permanent("a.no")]);
+    assert_eq!(lab.run(json!({})).parked.unwrap().code, "pivot");
+}
