@@ -64,7 +64,8 @@ impl Machine {
         if compensate && self.state.pivoted && self.state.phase != Phase::Undoing {
             return Err(Refusal::Pivot { run: self.state.started.id.clone() }.into());
         }
-        let parked_behind_pivot = self.state.phase == Phase::Draining && self.state.parked.is_some();
+        let parked_behind_pivot =
+            self.state.phase == Phase::Draining && self.state.parked.as_ref().is_some_and(|p| p.code == "pivot");
         if self.state.phase == Phase::Running || parked_behind_pivot {
             self.start_drain(Cause::Cancelled { reason, compensate })?;
         }

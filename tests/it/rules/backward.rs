@@ -542,3 +542,20 @@ fn rule_12_a_wait_can_be_the_pivot() {
     .script("read b", [Act::Permanent("a.no")]);
     assert_eq!(lab.run(json!({})).parked.unwrap().code, "pivot");
 }
+
+#[test]
+fn rule_11_cancel_changes_nothing_in_a_drain_that_is_parked_for_another_reason() {
+    let lab = Lab::new("steps: { slow: { uses: act.keyed, compensate: { uses: undo } }, bad: { uses: read } }")
+        .script("act.keyed slow", [Act::Slow(100 * S)])
+        .script("read bad", [Act::Permanent("a.no")]);
+    lab.run_and_kill_after(json!({}), 5 * S);
+    lab.without_handlers(|| {
+        lab.life(|engine| async move {
+            engine.resume_all().await.unwrap();
+            engine.cancel(found(&engine), None, true).await.unwrap();
+            assert_eq!(engine.rest(found(&engine), Patience::None).await.unwrap().status, "parked");
+        });
+    });
+    let report = lab.resume();
+    assert_eq!((report.status.as_str(), report.exit_code()), ("failed", 4));
+}
