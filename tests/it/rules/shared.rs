@@ -376,3 +376,15 @@ fn rule_17_nothing_starts_while_a_run_is_being_put_down() {
     assert_eq!(lab.history().last().unwrap(), "run_interrupted");
     assert_eq!(lab.resume().status, "completed");
 }
+
+#[test]
+fn rule_17_a_parked_run_is_not_to_blame_for_the_death_of_a_process() {
+    let lab = Lab::new("steps: { s: { uses: act.keyed } }").script("act.keyed s", [Act::Slow(10 * S)]);
+    lab.run_and_kill_after(json!({}), S);
+    lab.without_handlers(|| {
+        for _ in 0..4 {
+            lab.resume_and_kill_after(S);
+        }
+    });
+    assert_eq!(lab.resume().status, "completed");
+}
