@@ -98,6 +98,11 @@ impl Machine {
     }
 
     pub(super) fn compensate(&mut self) -> Result<(), Stuck> {
+        let under_way = self.state.phase == Phase::Undoing && self.state.conclusion.is_some();
+        if under_way && self.state.parked.is_none() {
+            // It was asked for before, and a process died over it; this one has just taken the run up.
+            return Ok(());
+        }
         if !self.state.is_final() {
             let message = format!(
                 "run {} is {}; `compensate` tries again what a final run left undone, `cancel` undoes this one",

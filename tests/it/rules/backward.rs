@@ -559,3 +559,21 @@ fn rule_11_cancel_changes_nothing_in_a_drain_that_is_parked_for_another_reason()
     let report = lab.resume();
     assert_eq!((report.status.as_str(), report.exit_code()), ("failed", 4));
 }
+
+#[test]
+fn rule_10_a_compensate_that_was_cut_off_goes_on_when_it_is_asked_for_again() {
+    let lab =
+        Lab::new("steps: { a: { uses: act.keyed, compensate: { uses: undo } }, bad: { needs: [a], uses: read } }")
+            .script("read bad", [Act::Permanent("a.no")])
+            .script("undo a", [Act::Permanent("a.no"), Act::Slow(10 * S), Act::Return(json!(null))]);
+    assert_eq!(lab.run(json!({})).exit_code(), 5);
+    lab.life(|engine| async move {
+        engine.compensate(found(&engine)).await.unwrap();
+        tokio::time::sleep(S).await;
+    });
+    let report = lab.life(|engine| async move {
+        engine.compensate(found(&engine)).await.unwrap();
+        engine.rest(found(&engine), Patience::Timers).await.unwrap()
+    });
+    assert_eq!(report.exit_code(), 4);
+}
