@@ -48,6 +48,13 @@ impl Machine {
                 .into());
             }
         }
+        let bytes = data.text().len() as u64;
+        if bytes > self.limits.payload_bytes {
+            let limit = self.limits.payload_bytes;
+            let message =
+                format!("the data of signal `{name}` has {bytes} bytes, and the limit `payload_bytes` is {limit}");
+            return Err(Refusal::Invalid { message }.into());
+        }
         if self.state.signals.len() as u64 >= self.limits.items {
             let message = format!("the run holds {} signals already, the limit `items`", self.state.signals.len());
             return Err(Refusal::Conflict { message }.into());

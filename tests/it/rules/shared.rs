@@ -388,3 +388,17 @@ fn rule_17_a_parked_run_is_not_to_blame_for_the_death_of_a_process() {
     });
     assert_eq!(lab.resume().status, "completed");
 }
+
+#[test]
+fn rule_18_a_signal_over_the_limit_of_a_payload_is_refused() {
+    let mut lab = Lab::new("steps: { a: { wait: { signal: go } } }");
+    lab.limits.payload_bytes = 10;
+    lab.run(json!({}));
+    let refused = lab.life(|engine| async move {
+        let run = engine.find("it").unwrap();
+        let refused = engine.signal(run, None, "go".into(), json!("123456789")).await.unwrap_err();
+        engine.signal(run, None, "go".into(), json!("12345678")).await.unwrap();
+        refused
+    });
+    assert!(matches!(refused, EngineError::Refused(Refusal::Invalid { .. })), "{refused}");
+}
