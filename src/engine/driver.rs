@@ -244,7 +244,9 @@ impl Driver {
             taken += 1;
             next = if taken < TURN_MESSAGES_MAX { self.inbox.try_recv().ok() } else { None };
         }
-        put_down |= self.held && self.attempts.is_empty();
+        // What was decided before the run was held may still begin, and end within the grace period.
+        let begins = turn.commands.iter().any(|command| matches!(command, Command::Call { .. }));
+        put_down |= self.held && self.attempts.is_empty() && !begins;
         if put_down && !self.passing && !self.machine.state().is_final() {
             self.decide(Input::Interrupted, &mut turn)?;
             self.withdraw(&mut turn.commands);
@@ -335,7 +337,7 @@ impl Driver {
             turn.commands[before..].iter().any(|c| matches!(c, Command::Call { call: begun, .. } if *begun == call));
         if let Some(service) = service {
             if !begun {
-                // The run stopped while the call waited for its place.
+                // The run stopped, or is to be put down, while the call waited for its place.
                 self.leave(&service, probe, Health::Silent);
             }
             if probe {
@@ -456,10 +458,11 @@ impl Driver {
 
     fn show_position(&self) {
         let state = self.machine.state();
+        let idle = self.attempts.is_empty() && !self.machine.waits_for_a_place();
         self.position.send_modify(|position| {
             position.is_final = state.is_final();
             position.parked = state.parked.is_some();
-            position.waiting = state.status() == "waiting" && self.attempts.is_empty();
+            position.waiting = state.status() == "waiting" && idle;
             position.next_wait =
                 state.alarms.iter().find(|(_, alarm)| matches!(alarm, Alarm::Wait(_))).map(|(at, _)| *at);
         });

@@ -240,7 +240,7 @@ impl Engine {
         let mut others = Vec::new();
         for run in &live {
             let (_, state) = self.inner.library.state(*run)?;
-            let suspect = state.deaths > 0 && !state.put_down && state.has_running_call();
+            let suspect = state.deaths > 0 && !state.put_down && state.parked.is_none() && state.has_running_call();
             if suspect { suspicious.push(*run) } else { others.push(*run) }
         }
         for run in suspicious {

@@ -138,6 +138,16 @@ impl Machine {
         Ok(())
     }
 
+    /// Gives out the signals that came while the run was parked.
+    pub(super) fn give_signals(&mut self) -> Done {
+        let signal_of = |ix: &StepIx| match &self.state.step(*ix).stage {
+            Stage::Waiting { signal, .. } => signal.clone(),
+            Stage::Pending | Stage::Running | Stage::Ended(_) => None,
+        };
+        let names: Vec<String> = self.state.waiting.iter().filter_map(signal_of).collect();
+        names.iter().try_for_each(|name| self.give_signal(name))
+    }
+
     /// Ends a wait whose time has come.
     pub(super) fn wait_is_over(&mut self, ix: StepIx) -> Done {
         let place = Place { step: self.plan.step(ix).name.clone(), item: None };
@@ -340,7 +350,7 @@ impl Machine {
 
     /// Wants a call's next attempt to begin: asks the service first, if it has something to say.
     pub(super) fn request(&mut self, call: CallIx) -> Done {
-        if self.asked.contains_key(&call) {
+        if self.held || self.asked.contains_key(&call) {
             return Ok(());
         }
         let plan = std::sync::Arc::clone(&self.plan);
@@ -383,15 +393,15 @@ impl Machine {
 
     pub(super) fn admitted(&mut self, call: CallIx, probe: bool) -> Done {
         match self.asked.remove(&call) {
-            Some(input) => self.start(call, input, probe),
-            None => Ok(()),
+            Some(input) if !self.held => self.start(call, input, probe),
+            Some(_) | None => Ok(()),
         }
     }
 
     /// An open breaker ends a forward call at once; an undo, a confirm or a `finally` step waits until it is let
     /// through (SPEC 6.14).
     pub(super) fn refused(&mut self, call: CallIx, until: Timestamp) -> Done {
-        if self.asked.remove(&call).is_none() {
+        if self.asked.remove(&call).is_none() || self.held {
             return Ok(());
         }
         let service = call.in_plan(&self.plan).and_then(|c| c.service.as_ref()).map_or("", |s| s.as_str());

@@ -274,9 +274,9 @@ impl Machine {
         limits: Limits,
         entries: impl IntoIterator<Item = Entry>,
     ) -> Result<Self, IllegalTransition> {
-        let state = fold(key, &plan, entries)?;
-        let at = state.started_at;
-        Ok(Self::over(plan, limits, state, at))
+        let mut last = Timestamp(i64::MIN);
+        let state = fold(key, &plan, entries.into_iter().inspect(|entry| last = last.max(entry.at)))?;
+        Ok(Self::over(plan, limits, state, last))
     }
 
     fn over(plan: Arc<Plan>, limits: Limits, state: RunState, at: Timestamp) -> Self {
@@ -304,6 +304,12 @@ impl Machine {
     /// process that takes the run over.
     pub fn hold(&mut self) {
         self.held = true;
+    }
+
+    /// Tells whether a call has asked its service for a place and waits for the answer.
+    #[must_use]
+    pub fn waits_for_a_place(&self) -> bool {
+        !self.asked.is_empty()
     }
 
     /// Returns the plan of the run.

@@ -48,6 +48,13 @@ impl Machine {
                 .into());
             }
         }
+        let bytes = data.text().len() as u64;
+        if bytes > self.limits.payload_bytes {
+            let limit = self.limits.payload_bytes;
+            let message =
+                format!("the data of signal `{name}` has {bytes} bytes, and the limit `payload_bytes` is {limit}");
+            return Err(Refusal::Invalid { message }.into());
+        }
         if self.state.signals.len() as u64 >= self.limits.items {
             let message = format!("the run holds {} signals already, the limit `items`", self.state.signals.len());
             return Err(Refusal::Conflict { message }.into());
@@ -64,7 +71,8 @@ impl Machine {
         if compensate && self.state.pivoted && self.state.phase != Phase::Undoing {
             return Err(Refusal::Pivot { run: self.state.started.id.clone() }.into());
         }
-        let parked_behind_pivot = self.state.phase == Phase::Draining && self.state.parked.is_some();
+        let parked_behind_pivot =
+            self.state.phase == Phase::Draining && self.state.parked.as_ref().is_some_and(|p| p.code == "pivot");
         if self.state.phase == Phase::Running || parked_behind_pivot {
             self.start_drain(Cause::Cancelled { reason, compensate })?;
         }
@@ -91,11 +99,17 @@ impl Machine {
         }
         self.emit(Event::RetryRequested { from })?;
         self.cut_off()?;
+        self.give_signals()?;
         self.rescan();
         Ok(())
     }
 
     pub(super) fn compensate(&mut self) -> Result<(), Stuck> {
+        let under_way = self.state.phase == Phase::Undoing && self.state.conclusion.is_some();
+        if under_way && self.state.parked.is_none() {
+            // It was asked for before, and a process died over it; this one has just taken the run up.
+            return Ok(());
+        }
         if !self.state.is_final() {
             let message = format!(
                 "run {} is {}; `compensate` tries again what a final run left undone, `cancel` undoes this one",

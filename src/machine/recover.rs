@@ -16,8 +16,8 @@ impl Machine {
         if self.state.is_final() {
             return Ok(());
         }
-        // A run that only waited did nothing that could have brought the process down.
-        let clean = self.state.put_down || !self.state.has_running_call();
+        // A run that only waited, or was parked, did nothing that could have brought the process down.
+        let clean = self.state.put_down || self.state.parked.is_some() || !self.state.has_running_call();
         self.emit(Event::RunResumed { clean })?;
         if self.state.parked.is_some() {
             return Ok(());
@@ -32,6 +32,7 @@ impl Machine {
             return self.emit(Event::RunParked { code: "recovery".into(), message });
         }
         self.cut_off()?;
+        self.give_signals()?;
         self.rescan();
         Ok(())
     }

@@ -274,6 +274,7 @@ impl RunState {
                 }
                 self.phase = Phase::Finished;
                 self.parked = None;
+                self.deadline = None;
                 self.alarms.clear();
                 self.conclusion = Some((**conclusion).clone());
                 Ok(())
@@ -462,9 +463,7 @@ impl RunState {
     }
 
     fn end_item(&mut self, plan: &Plan, ix: StepIx, item: Option<u32>, end: End) -> Result<(), Why> {
-        if plan.step(ix).pivot && matches!(end, End::Succeeded(_) | End::Unknown(_)) {
-            self.pivoted = true;
-        }
+        self.note_pivot(plan, ix, &end);
         let state = known(self.step_mut(ix).items.get_mut(&item.unwrap_or(0)))?;
         if state.end.is_some() {
             return Err("the item has ended");
@@ -479,10 +478,15 @@ impl RunState {
         Ok(())
     }
 
+    fn note_pivot(&mut self, plan: &Plan, ix: StepIx, end: &End) {
+        self.pivoted |= plan.step(ix).pivot && matches!(end, End::Succeeded(_) | End::Unknown(_));
+    }
+
     fn end_step(&mut self, plan: &Plan, ix: StepIx, end: End) -> Result<(), Why> {
         if matches!(self.step(ix).stage, Stage::Ended(_)) {
             return Err("the step has ended");
         }
+        self.note_pivot(plan, ix, &end);
         if let Stage::Waiting { until: Some(until), .. } = self.step(ix).stage {
             self.alarms.remove(&(until, Alarm::Wait(ix)));
         }

@@ -503,3 +503,77 @@ fn rule_12_compensate_does_not_roll_a_pivot_back() {
     assert!(matches!(refused, EngineError::Refused(Refusal::Pivot { .. })), "{refused}");
     assert!(!lab.called().contains(&"undo a".to_owned()));
 }
+
+#[test]
+fn rule_11_a_deadline_has_no_say_in_a_later_compensate() {
+    let lab = Lab::new(
+        "
+        deadline: 1m
+        steps: { s: { uses: act.keyed, compensate: { uses: undo }, on_error: continue } }
+        ",
+    )
+    .script("act.keyed s", [Act::Unknown("a.lost")])
+    .script("undo s", [Act::Permanent("a.no"), Act::Slow(10 * S)]);
+    assert_eq!(lab.run(json!({})).exit_code(), 5);
+    lab.life(|engine| async move {
+        engine.compensate(found(&engine)).await.unwrap();
+        tokio::time::sleep(S).await;
+    });
+    lab.pass(120 * S);
+    for _ in 0..3 {
+        lab.life(|engine| async move {
+            engine.resume(found(&engine)).await.unwrap();
+            tokio::time::sleep(S).await;
+        });
+    }
+    assert_eq!(retried(&lab).exit_code(), 0);
+}
+
+#[test]
+fn rule_12_a_wait_can_be_the_pivot() {
+    let lab = Lab::new(
+        "
+        steps:
+          a: { uses: act.keyed, compensate: { uses: undo } }
+          p: { needs: [a], wait: { for: 1m }, pivot: true }
+          b: { needs: [p], uses: read }
+        ",
+    )
+    .script("read b", [Act::Permanent("a.no")]);
+    assert_eq!(lab.run(json!({})).parked.unwrap().code, "pivot");
+}
+
+#[test]
+fn rule_11_cancel_changes_nothing_in_a_drain_that_is_parked_for_another_reason() {
+    let lab = Lab::new("steps: { slow: { uses: act.keyed, compensate: { uses: undo } }, bad: { uses: read } }")
+        .script("act.keyed slow", [Act::Slow(100 * S)])
+        .script("read bad", [Act::Permanent("a.no")]);
+    lab.run_and_kill_after(json!({}), 5 * S);
+    lab.without_handlers(|| {
+        lab.life(|engine| async move {
+            engine.resume_all().await.unwrap();
+            engine.cancel(found(&engine), None, true).await.unwrap();
+            assert_eq!(engine.rest(found(&engine), Patience::None).await.unwrap().status, "parked");
+        });
+    });
+    let report = lab.resume();
+    assert_eq!((report.status.as_str(), report.exit_code()), ("failed", 4));
+}
+
+#[test]
+fn rule_10_a_compensate_that_was_cut_off_goes_on_when_it_is_asked_for_again() {
+    let lab =
+        Lab::new("steps: { a: { uses: act.keyed, compensate: { uses: undo } }, bad: { needs: [a], uses: read } }")
+            .script("read bad", [Act::Permanent("a.no")])
+            .script("undo a", [Act::Permanent("a.no"), Act::Slow(10 * S), Act::Return(json!(null))]);
+    assert_eq!(lab.run(json!({})).exit_code(), 5);
+    lab.life(|engine| async move {
+        engine.compensate(found(&engine)).await.unwrap();
+        tokio::time::sleep(S).await;
+    });
+    let report = lab.life(|engine| async move {
+        engine.compensate(found(&engine)).await.unwrap();
+        engine.rest(found(&engine), Patience::Timers).await.unwrap()
+    });
+    assert_eq!(report.exit_code(), 4);
+}

@@ -453,3 +453,14 @@ fn rule_03_a_late_answer_is_not_taken_for_that_of_a_try_after_an_operators_retry
     assert_eq!(report.status, "parked", "nobody answered the second try");
     assert!(lab.history().contains(&"late_result s".to_owned()));
 }
+
+#[test]
+fn rule_03_the_time_of_a_run_never_goes_backwards() {
+    let lab = Lab::new("steps: { a: { wait: { for: 1h } } }");
+    lab.run_and_kill_after(json!({}), 60 * S);
+    lab.resume_and_kill_after(60 * S);
+    lab.set_back(600 * S);
+    assert_eq!(lab.resume().status, "completed");
+    let times: Vec<_> = lab.events().iter().map(|e| e["at"].as_str().unwrap().to_owned()).collect();
+    assert!(times.is_sorted(), "{times:?}");
+}

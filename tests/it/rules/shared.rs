@@ -321,3 +321,84 @@ fn rule_16_a_submission_that_came_second_holds_no_place_of_a_service() {
         "both places are free again"
     );
 }
+
+#[test]
+fn rule_14_a_run_whose_call_waits_for_a_place_does_not_rest() {
+    let lab = Lab::new(
+        "
+        services: { gate: { concurrency: 1 } }
+        steps:
+          s: { uses: act.keyed, service: gate }
+          w: { wait: { signal: go } }
+        ",
+    )
+    .script("act.keyed s", [Act::Slow(10 * S)]);
+    let workflow = lab.workflow();
+    let submit = |id: &str| Submission { workflow: Arc::clone(&workflow), input: json!({}), id: Some(id.into()) };
+    let report = lab.life(|engine| async move {
+        engine.submit(submit("first")).await.unwrap();
+        let second = engine.submit(submit("second")).await.unwrap();
+        engine.rest(second.run, Patience::None).await.unwrap()
+    });
+    assert_eq!((report.status.as_str(), report.steps["s"].status.as_str()), ("waiting", "succeeded"));
+}
+
+#[test]
+fn rule_18_a_signal_that_came_while_the_run_was_parked_is_taken_when_it_goes_on() {
+    let lab = Lab::new("steps: { a: { wait: { signal: go } }, b: { needs: [a], uses: act.keyed } }");
+    lab.run(json!({}));
+    lab.without_handlers(|| {
+        lab.life(|engine| async move {
+            let run = engine.find("it").unwrap();
+            engine.signal(run, None, "go".into(), json!(1)).await.unwrap();
+            assert_eq!(engine.rest(run, Patience::None).await.unwrap().status, "parked");
+        })
+    });
+    assert_eq!(lab.resume().status, "completed");
+}
+
+#[test]
+fn rule_17_nothing_starts_while_a_run_is_being_put_down() {
+    let lab = Lab::new(
+        "
+        services: { gate: { concurrency: 1 } }
+        steps: { a: { uses: act.keyed, service: gate }, b: { uses: act.once, service: gate } }
+        ",
+    )
+    .script("act.keyed a", [Act::Slow(5 * S)]);
+    let workflow = lab.workflow();
+    lab.life(|engine| async move {
+        engine.submit(Submission { workflow, input: json!({}), id: Some("it".into()) }).await.unwrap();
+        tokio::time::sleep(S).await;
+        engine.stop(20 * S).await;
+    });
+    assert_eq!(lab.called(), ["act.keyed a"], "its place is free, but `b` is not begun");
+    assert_eq!(lab.history().last().unwrap(), "run_interrupted");
+    assert_eq!(lab.resume().status, "completed");
+}
+
+#[test]
+fn rule_17_a_parked_run_is_not_to_blame_for_the_death_of_a_process() {
+    let lab = Lab::new("steps: { s: { uses: act.keyed } }").script("act.keyed s", [Act::Slow(10 * S)]);
+    lab.run_and_kill_after(json!({}), S);
+    lab.without_handlers(|| {
+        for _ in 0..4 {
+            lab.resume_and_kill_after(S);
+        }
+    });
+    assert_eq!(lab.resume().status, "completed");
+}
+
+#[test]
+fn rule_18_a_signal_over_the_limit_of_a_payload_is_refused() {
+    let mut lab = Lab::new("steps: { a: { wait: { signal: go } } }");
+    lab.limits.payload_bytes = 10;
+    lab.run(json!({}));
+    let refused = lab.life(|engine| async move {
+        let run = engine.find("it").unwrap();
+        let refused = engine.signal(run, None, "go".into(), json!("123456789")).await.unwrap_err();
+        engine.signal(run, None, "go".into(), json!("12345678")).await.unwrap();
+        refused
+    });
+    assert!(matches!(refused, EngineError::Refused(Refusal::Invalid { .. })), "{refused}");
+}
