@@ -413,7 +413,7 @@ impl Machine {
     }
 
     /// Handles what has become due.
-    fn wake(&mut self) -> Result<(), IllegalTransition> {
+    pub(super) fn wake(&mut self) -> Result<(), IllegalTransition> {
         while let Some((due, alarm)) = self.state.alarms.first().copied() {
             if due > self.now || self.state.parked.is_some() || self.state.is_final() {
                 break;

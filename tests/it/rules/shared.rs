@@ -402,3 +402,17 @@ fn rule_18_a_signal_over_the_limit_of_a_payload_is_refused() {
     });
     assert!(matches!(refused, EngineError::Refused(Refusal::Invalid { .. })), "{refused}");
 }
+
+#[test]
+fn rule_18_a_signal_after_the_time_of_the_wait_comes_too_late_even_if_nobody_was_up() {
+    let lab = Lab::new("steps: { a: { wait: { signal: go, timeout: 10m } } }");
+    lab.run_and_kill_after(json!({}), 60 * S);
+    lab.pass(3600 * S);
+    let report = lab.life(|engine| async move {
+        let run = engine.find("it").unwrap();
+        // Whether it is still taken note of is of no importance.
+        let _ = engine.signal(run, None, "go".into(), json!(1)).await;
+        engine.rest(run, Patience::Timers).await.unwrap()
+    });
+    assert_eq!(report.error.unwrap().code, "signal_timeout");
+}
