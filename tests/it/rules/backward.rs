@@ -577,3 +577,23 @@ fn rule_10_a_compensate_that_was_cut_off_goes_on_when_it_is_asked_for_again() {
     });
     assert_eq!(report.exit_code(), 4);
 }
+
+#[test]
+fn rule_01_an_undo_before_a_fallback_counts_even_after_a_retry() {
+    let lab = Lab::new(
+        "
+        steps:
+          s:
+            uses: act.keyed
+            compensate: { uses: undo }
+            on_error: park
+            fallback: [{ name: other, uses: other.keyed }]
+        ",
+    )
+    .script("act.keyed s", [Act::Unknown("a.lost"), Act::Return(json!(1))])
+    .script("other.keyed s", [Act::Permanent("a.no")]);
+    assert_eq!(lab.run(json!({})).status, "parked");
+    let report = retried(&lab);
+    assert_eq!(report.status, "completed");
+    assert_eq!(report.compensation, flowrun::machine::event::Compensation::Complete);
+}
