@@ -14,7 +14,7 @@ use super::{EngineError, Inner, Patience, Recorded, Running};
 use crate::machine::event::{Answer, Entry, Failure};
 use crate::machine::policy::breaker::{Admission, Health};
 use crate::machine::state::{Alarm, CallIx};
-use crate::machine::{Advance, Command, Input, Machine, Stuck};
+use crate::machine::{Advance, Command, Input, Machine, Refusal, Stuck};
 use crate::names::ServiceName;
 use crate::payload::Payload;
 use crate::store::format;
@@ -258,7 +258,7 @@ impl Driver {
     fn take(&mut self, message: Message, turn: &mut Turn) -> Result<(), EngineError> {
         match message {
             Message::Input(input) => self.decide(input, turn),
-            Message::Operate(input, reply) => match self.decide(input, turn) {
+            Message::Operate(input, reply) => match self.operate(input, turn) {
                 Err(EngineError::Refused(refusal)) => {
                     turn.replies.push((reply, Err(refusal.into())));
                     Ok(())
@@ -287,6 +287,16 @@ impl Driver {
             }
             Message::Hold | Message::PutDown => Ok(()),
         }
+    }
+
+    fn operate(&mut self, input: Input, turn: &mut Turn) -> Result<(), EngineError> {
+        // Going on without a handler or a secret would turn its absence into a failure of the run.
+        if matches!(input, Input::Retry { .. })
+            && let Some((_, message)) = self.inner.obstacle(self.machine.plan())
+        {
+            return Err(Refusal::Conflict { message }.into());
+        }
+        self.decide(input, turn)
     }
 
     /// Lets the machine decide, and answers at once what the services can answer at once.

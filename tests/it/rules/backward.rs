@@ -597,3 +597,13 @@ fn rule_01_an_undo_before_a_fallback_counts_even_after_a_retry() {
     assert_eq!(report.status, "completed");
     assert_eq!(report.compensation, flowrun::machine::event::Compensation::Complete);
 }
+
+#[test]
+fn rule_20_a_run_that_is_parked_for_want_of_a_handler_is_not_retried_without_it() {
+    let lab = Lab::new("steps: { a: { wait: { for: 1m } }, b: { needs: [a], uses: act.keyed } }");
+    lab.run_and_kill_after(json!({}), 10 * S);
+    let refused = lab
+        .without_handlers(|| lab.life(|engine| async move { engine.retry(found(&engine), None).await.unwrap_err() }));
+    assert!(refused.to_string().contains("act.keyed"), "{refused}");
+    assert_eq!(lab.resume().status, "completed");
+}
