@@ -256,6 +256,12 @@ impl Machine {
         }
         if tried.is_unknown() && member.confirm.is_some() && tried.answer.is_none() && tried.undo.is_none() {
             let progress = tried.confirm.as_ref().map(|c| c.progress).unwrap_or_default();
+            if progress == Progress::Failed {
+                let attempt = tried.confirm.as_ref().map_or(0, |c| c.attempts);
+                let call = call.with_kind(CallKind::Confirm).id(&plan);
+                self.emit(Event::Confirmed { call, attempt, answer: Answer::Unknown })?;
+                return self.pursue(ix, item);
+            }
             let due = may_begin(progress, self.now);
             return if due { self.request(call.with_kind(CallKind::Confirm)) } else { Ok(()) };
         }
@@ -501,11 +507,7 @@ impl Machine {
             return Ok(());
         }
         match call.kind {
-            CallKind::Confirm => {
-                self.emit(Event::Confirmed { call: id, attempt, answer: Answer::Unknown })?;
-                self.todo.insert((call.step, call.item));
-            }
-            CallKind::Forward | CallKind::Undo => {
+            CallKind::Forward | CallKind::Confirm | CallKind::Undo => {
                 self.todo.insert((call.step, call.item));
             }
             CallKind::Finally => {}

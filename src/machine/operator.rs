@@ -101,7 +101,9 @@ impl Machine {
         }
         self.emit(Event::RetryRequested { from })?;
         self.cut_off()?;
-        self.give_signals()?;
+        if self.state.phase == Phase::Running {
+            self.give_signals()?;
+        }
         self.rescan();
         Ok(())
     }

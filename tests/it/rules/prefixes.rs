@@ -36,10 +36,14 @@ fn cases() -> Vec<Case> {
               b: { needs: [a], uses: act.keyed, compensate: { uses: undo } }
               c: { needs: [a], uses: act.safe, compensate: { uses: undo.once } }
               long: { uses: act.keyed, compensate: { uses: undo } }
+              idle: { wait: { signal: never } }
+              asked: { uses: act.once, confirm: { uses: lookup } }
               bad: { needs: [b, c], uses: other.keyed }
             finally: { audit: { uses: act.safe, with: '{{ run.status }}' } }
             ",
             vec![
+                ("act.once asked", vec![Act::Unknown("a.lost")]),
+                ("lookup asked", vec![Act::Permanent("a.no")]),
                 ("other.keyed bad", vec![Act::Permanent("a.no")]),
                 ("undo a", vec![Act::Retryable("a.down"), Act::Return(json!(1))]),
                 ("act.keyed long", vec![Act::Slow(Duration::from_secs(20))]),
