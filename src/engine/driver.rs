@@ -15,7 +15,7 @@ use crate::machine::event::{Answer, Entry, Failure};
 use crate::machine::policy::breaker::{Admission, Health};
 use crate::machine::state::{Alarm, CallIx};
 use crate::machine::{Advance, Command, Input, Machine, Refusal, Stuck};
-use crate::names::ServiceName;
+use crate::names::{RunKey, ServiceName};
 use crate::payload::Payload;
 use crate::store::format;
 use crate::store::journal::{Commit, DoneRow, StartRow, StoreError};
@@ -61,6 +61,8 @@ pub(super) struct Position {
     pub(super) next_wait: Option<Timestamp>,
     /// This process has recorded an outcome of it.
     pub(super) heard: bool,
+    /// Nothing of it is under way in this process.
+    pub(super) idle: bool,
     /// It was put down.
     pub(super) down: bool,
     /// What broke it.
@@ -111,6 +113,7 @@ pub(super) struct Driver {
     /// How many attempts this driver has begun.
     begun: u64,
     held: bool,
+    heard: bool,
 }
 
 impl Driver {
@@ -130,8 +133,14 @@ impl Driver {
             attempts: BTreeMap::new(),
             begun: 0,
             held: false,
+            heard: false,
         };
         (driver, running)
+    }
+
+    /// Returns the key of the run.
+    pub(super) fn key(&self) -> RunKey {
+        self.machine.state().key
     }
 
     /// Says that the run is new: its first event is recorded together with what follows from it.
@@ -147,6 +156,8 @@ impl Driver {
         if let Err(error) = self.go_on().await {
             match error {
                 EngineError::Store(error) => self.inner.halt(error),
+                // Another submission was faster with the same id; this run was never written.
+                EngineError::Conflict { message } => self.position.send_modify(|p| p.broken = Some(message)),
                 other => {
                     tracing::error!(run = %key, error = %other, "the run is left alone");
                     self.position.send_modify(|p| p.broken = Some(other.to_string()));
@@ -272,7 +283,7 @@ impl Driver {
             Message::Admission { call, answer } => self.admission(call, answer, turn),
             Message::Ended { call, attempt, serial, end } => {
                 let in_time = self.attempt_ended(call, serial, &end, turn);
-                self.position.send_modify(|p| p.heard = true);
+                self.heard = true;
                 let input = match end {
                     AttemptEnd::Returned(result) if in_time => Input::Ended { call, attempt, result },
                     AttemptEnd::Answered(answer, output) if in_time => {
@@ -458,6 +469,8 @@ impl Driver {
         let idle = self.attempts.is_empty() && !self.machine.waits_for_a_place();
         self.position.send_modify(|position| {
             position.is_final = state.is_final();
+            position.heard = self.heard;
+            position.idle = idle;
             position.parked = state.parked.is_some();
             position.waiting = state.status() == "waiting" && idle;
             position.next_wait =

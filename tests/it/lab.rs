@@ -290,6 +290,22 @@ impl Lab {
     /// Lets the process live through `story`, then kills it.
     pub fn life<T, F: Future<Output = T>>(&self, story: impl FnOnce(Engine) -> F) -> T {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        self.life_in(runtime, story)
+    }
+
+    /// Lets the process live with several threads, in real time.
+    pub fn life_in_threads<T, F: Future<Output = T>>(&self, story: impl FnOnce(Engine) -> F) -> T {
+        self.life_in(
+            tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_time().build().unwrap(),
+            story,
+        )
+    }
+
+    fn life_in<T, F: Future<Output = T>>(
+        &self,
+        runtime: tokio::runtime::Runtime,
+        story: impl FnOnce(Engine) -> F,
+    ) -> T {
         let result = runtime.block_on(async {
             let now = self.clock.now();
             self.clock.0.lock().unwrap().1 = Some(VirtualClock::starting_at(now));

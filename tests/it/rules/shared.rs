@@ -416,3 +416,31 @@ fn rule_18_a_signal_after_the_time_of_the_wait_comes_too_late_even_if_nobody_was
     });
     assert_eq!(report.error.unwrap().code, "signal_timeout");
 }
+
+#[test]
+fn d05_what_is_asked_of_a_run_in_the_moment_it_ends_is_not_lost() {
+    let lab =
+        Lab::new("steps: { a: { uses: act.keyed, compensate: { uses: undo } }, bad: { needs: [a], uses: read } }")
+            .script("read bad", [Act::Permanent("a.no")])
+            .script("undo a", [Act::Permanent("a.no")]);
+    let workflow = lab.workflow();
+    lab.life_in_threads(|engine| async move {
+        for n in 0..300 {
+            let workflow = Arc::clone(&workflow);
+            let submission = Submission { workflow, input: json!({}), id: Some(n.to_string()) };
+            let (one, two) = tokio::join!(engine.submit(submission.clone()), engine.submit(submission));
+            let run = one.unwrap().run;
+            assert_eq!(run, two.unwrap().run);
+            engine.rest(run, Patience::Timers).await.unwrap();
+            for _ in 0..3 {
+                engine.compensate(run).await.unwrap();
+                let report = engine.rest(run, Patience::Timers).await.unwrap();
+                assert_eq!(report.exit_code(), 5);
+            }
+            let (mark, cancel) =
+                tokio::join!(engine.mark_done(run, "a".into(), None, "by hand".into()), engine.cancel(run, None, true));
+            assert_eq!(mark.unwrap().exit_code(), 4);
+            assert!(matches!(cancel.unwrap_err(), EngineError::Refused(Refusal::Final { .. })));
+        }
+    });
+}
