@@ -145,6 +145,16 @@ macro_rules! plays {
     };
 }
 
+/// The input of a handler that does not take everything.
+#[derive(serde::Deserialize, schemars::JsonSchema)]
+pub struct Number {
+    n: i64,
+}
+
+async fn picky(ctx: StepCtx, script: State<Arc<Script>>, input: Number) -> Result<Value, StepError> {
+    output("picky", ctx, script, json!({ "n": input.n })).await
+}
+
 plays! {
     read as "read": Value = output;
     once as "act.once": Value = output;
@@ -162,6 +172,8 @@ pub fn registry(script: &Arc<Script>) -> Registry {
     const CODES: [&str; 3] = ["a.down", "a.no", "a.lost"];
     Registry::new()
         .state(Arc::clone(script))
+        .handler("picky", picky)
+        .errors(CODES)
         .handler("read", read)
         .errors(CODES)
         .handler("act.once", once)

@@ -444,3 +444,20 @@ fn d05_what_is_asked_of_a_run_in_the_moment_it_ends_is_not_lost() {
         }
     });
 }
+
+#[test]
+fn rule_14_a_probe_that_never_reached_its_service_does_not_close_the_breaker() {
+    let lab = Lab::new(
+        "
+        services: { gate: { breaker: { failures: 1, within: 60s, cooldown: 30s } } }
+        steps: { s: { uses: picky, service: gate, with: { n: '{{ input.n }}' } } }
+        ",
+    )
+    .script("picky s", [Act::Retryable("a.down")]);
+    assert_eq!(lab.run(json!({ "n": 1 })).error.unwrap().code, "a.down");
+    lab.pass(30 * S);
+    assert_eq!(lab.run_as("bad", json!({ "n": "one" })).error.unwrap().code, "bad_input");
+    lab.run_as("probe", json!({ "n": 1 }));
+    let started = lab.events_of("probe").into_iter().find(|e| e["type"] == "step_started").unwrap();
+    assert_eq!(started["probe"], json!(true), "the next call is a probe again");
+}
