@@ -584,6 +584,8 @@ impl RunState {
             if !retried {
                 continue;
             }
+            let undone = members_of(self.step(ix), step).any(|(_, state)| state.is_undone());
+            self.undone_before |= undone;
             let state = self.step_mut(ix);
             state.stage = if state.list.is_some() { Stage::Running } else { Stage::Pending };
             for item in state.items.values_mut() {

@@ -577,3 +577,33 @@ fn rule_10_a_compensate_that_was_cut_off_goes_on_when_it_is_asked_for_again() {
     });
     assert_eq!(report.exit_code(), 4);
 }
+
+#[test]
+fn rule_01_an_undo_before_a_fallback_counts_even_after_a_retry() {
+    let lab = Lab::new(
+        "
+        steps:
+          s:
+            uses: act.keyed
+            compensate: { uses: undo }
+            on_error: park
+            fallback: [{ name: other, uses: other.keyed }]
+        ",
+    )
+    .script("act.keyed s", [Act::Unknown("a.lost"), Act::Return(json!(1))])
+    .script("other.keyed s", [Act::Permanent("a.no")]);
+    assert_eq!(lab.run(json!({})).status, "parked");
+    let report = retried(&lab);
+    assert_eq!(report.status, "completed");
+    assert_eq!(report.compensation, flowrun::machine::event::Compensation::Complete);
+}
+
+#[test]
+fn rule_20_a_run_that_is_parked_for_want_of_a_handler_is_not_retried_without_it() {
+    let lab = Lab::new("steps: { a: { wait: { for: 1m } }, b: { needs: [a], uses: act.keyed } }");
+    lab.run_and_kill_after(json!({}), 10 * S);
+    let refused = lab
+        .without_handlers(|| lab.life(|engine| async move { engine.retry(found(&engine), None).await.unwrap_err() }));
+    assert!(refused.to_string().contains("act.keyed"), "{refused}");
+    assert_eq!(lab.resume().status, "completed");
+}

@@ -3,6 +3,7 @@
 mod backward;
 mod ends;
 mod forward;
+mod prefixes;
 mod shared;
 
 use std::time::Duration;
