@@ -1,6 +1,6 @@
 //! What every verb is given: the handlers, the options, the two streams.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
@@ -10,6 +10,7 @@ use super::problem::Problem;
 use crate::dsl::json::read_json;
 use crate::handlers::{Contracts, Registry};
 use crate::limits::Limits;
+use crate::suggest::nearest;
 
 /// What every verb is given.
 #[derive(Clone)]
@@ -38,7 +39,8 @@ impl App {
                 // The number of runs that `list` shows.
                 None if matches!(verb, Verb::List(_)) && text.parse::<usize>().is_ok() => {}
                 None => {
-                    return Err(Problem::usage(format!("--limit {text}: a limit is given as NAME=N"))
+                    let or = if matches!(verb, Verb::List(_)) { ", the number of runs to list as N" } else { "" };
+                    return Err(Problem::usage(format!("--limit {text}: a limit is given as NAME=N{or}"))
                         .help(format!("The limits are {}.", Limits::NAMES.join(", "))));
                 }
             }
@@ -67,7 +69,30 @@ pub(super) fn read_text(path: &Path) -> Result<String, Problem> {
 
 /// Returns the problem of a file that cannot be read.
 pub(super) fn unreadable(path: &Path, error: &std::io::Error) -> Problem {
-    Problem::invalid(format!("{} cannot be read: {error}", shown(path)))
+    if error.kind() != std::io::ErrorKind::NotFound {
+        return Problem::invalid(format!("{} cannot be read: {}", shown(path), io_message(error)));
+    }
+    let problem = Problem::invalid(format!("there is no file {}", shown(path)));
+    match beside(path) {
+        Some(meant) => problem.help(format!("Did you mean `{}`?", meant.display())),
+        None => problem,
+    }
+}
+
+/// Returns the file in the same folder whose name is the nearest to the one that is missing.
+pub(super) fn beside(path: &Path) -> Option<PathBuf> {
+    let missing = path.file_name()?.to_str()?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let files = std::fs::read_dir(folder).ok()?.filter_map(Result::ok).filter(|entry| entry.path().is_file());
+    let mut names: Vec<String> = files.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+    names.sort();
+    nearest(missing, names.iter().map(String::as_str)).map(|name| path.with_file_name(name))
+}
+
+/// Returns what the system says of an error, without the number that it also has.
+fn io_message(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_owned()
 }
 
 /// Returns a path as it is named in messages.

@@ -264,7 +264,7 @@ pub(super) struct List {
     #[arg(long)]
     pub(super) needs_attention: bool,
     /// At most so many; --limit N says the same [default: 20]
-    #[arg(short = 'n', value_name = "N")]
+    #[arg(short = 'n', value_name = "N", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
     pub(super) most: Option<usize>,
 }
 

@@ -20,6 +20,7 @@ use super::workflow;
 use crate::dsl::json::read_json;
 use crate::engine::Workflow;
 use crate::faults::Faults;
+use crate::payload::Payload;
 
 pub(super) async fn exec(app: &App, args: &Exec) -> Result<ExitCode, Problem> {
     let ids = Ids::parse(args.id.as_deref())?;
@@ -29,7 +30,10 @@ pub(super) async fn exec(app: &App, args: &Exec) -> Result<ExitCode, Problem> {
     if let Some(faults) = &faults {
         let misses = faults.check(&workflow.plan);
         if !misses.is_empty() {
-            return Err(Problem::invalid("some faults can never happen in this workflow").details(misses));
+            let file = args.faults.as_deref().map_or_else(String::new, shown);
+            return Err(
+                Problem::invalid(format!("{file}: some faults can never happen in this workflow")).details(misses)
+            );
         }
     }
     let input = Input::open(app, args.input.as_deref())?;
@@ -37,15 +41,20 @@ pub(super) async fn exec(app: &App, args: &Exec) -> Result<ExitCode, Problem> {
     match input {
         Input::One(input) => {
             let id = ids.of(&input, &app.limits)?;
+            let unfit = |problem: Problem| {
+                let bare = problem.exit == ExitCode::Invalid && problem.help.is_none() && args.input.is_none();
+                if bare { problem.help("Give the input with --input FILE.") } else { problem }
+            };
+            // A store that is there may know the id; none is made for what cannot start.
+            if !app.global.store.exists() {
+                workflow.check_start(&Payload::of(input.clone())).map_err(|error| unfit(error.into()))?;
+            }
             let session = open(app, need).await?;
             session.keep(&workflow).await;
             let task = Task::Submit { definition: Box::new(workflow.definition.clone()), input, id };
             let rested = runs::stay_with(app, &session, task, args.staying.stay()).await;
             let closed = session.close().await;
-            let rested = rested.map_err(|problem| {
-                let unfit = problem.exit == ExitCode::Invalid && problem.help.is_none() && args.input.is_none();
-                if unfit { problem.help("Give the input with --input FILE.") } else { problem }
-            })?;
+            let rested = rested.map_err(unfit)?;
             let code = runs::finish(app, &session, &rested)?;
             closed?;
             Ok(code)
@@ -133,7 +142,8 @@ impl Many<'_> {
     fn start(&mut self, runs: &mut JoinSet<Ended>, number: u64, line: Result<String, Problem>) {
         let limits = &self.app.limits;
         let input = line.and_then(|text| {
-            read_json(&text, limits).map_err(|e| Problem::invalid(format!("column {}: {}", e.column, e.message)))
+            read_json(text.trim_end(), limits)
+                .map_err(|e| Problem::invalid(format!("column {}: {}", e.column, e.message)))
         });
         let task = input.and_then(|input| {
             let id = self.ids.of(&input, limits)?;

@@ -74,6 +74,7 @@ impl From<StoreError> for Problem {
             StoreError::Newer { .. } => {
                 Self::new(ExitCode::Store, message).help("Use the flowrun that wrote it, or a newer one.")
             }
+            StoreError::NoStore { .. } => Self::new(ExitCode::Store, message),
             StoreError::Corrupt { .. } => Self::new(ExitCode::Store, message)
                 .help("Nothing was changed. `flowrun db check` says what is damaged; restore a backup of the file."),
             StoreError::Io { .. } => Self::new(ExitCode::Store, message)
@@ -90,7 +91,9 @@ impl From<EngineError> for Problem {
             EngineError::Store(error) => error.into(),
             EngineError::NotFound { .. } => Self::not_found(message).help("`flowrun list` shows the runs there are."),
             EngineError::Ambiguous { text, candidates } => {
-                Self::usage(format!("`{text}` is the beginning of several runs")).details(candidates)
+                Self::usage(format!("`{text}` is the beginning of several runs"))
+                    .details(candidates)
+                    .help("Type as much of the id as only one of them has.")
             }
             EngineError::Refused(Refusal::Final { run, .. }) => {
                 Self::conflict(message).help(format!("`flowrun show {run}` shows how it ended."))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::app::{App, read_text, shown};
+use super::app::{App, beside, read_text, shown};
 use super::args::Settings;
 use super::exit_code::ExitCode;
 use super::output::screen::shell_word;
@@ -48,7 +48,14 @@ pub(super) fn find(word: Option<&str>) -> Result<PathBuf, Problem> {
     match word {
         Some(word) if is_path(word) => {
             let path = PathBuf::from(word);
-            if path.exists() { Ok(path) } else { Err(Problem::not_found(format!("there is no workflow file {word}"))) }
+            if path.exists() {
+                return Ok(path);
+            }
+            let problem = Problem::not_found(format!("there is no workflow file {word}"));
+            Err(match beside(&path) {
+                Some(meant) => problem.help(format!("Did you mean `{}`?", meant.display())),
+                None => problem,
+            })
         }
         Some(name) => named(name),
         None => only_one(),
@@ -105,9 +112,9 @@ pub(super) fn overrides(settings: &Settings) -> Result<Overrides, Problem> {
     };
     let mut sets = Vec::new();
     for set in &settings.sets {
-        let (path, value) = set
-            .split_once('=')
-            .ok_or_else(|| Problem::usage(format!("--set {set}: a setting is given as PATH=VALUE")))?;
+        let (path, value) = set.split_once('=').filter(|(path, _)| !path.is_empty()).ok_or_else(|| {
+            Problem::usage(format!("--set {set}: a setting is given as PATH=VALUE, such as payment.timeout=10s"))
+        })?;
         sets.push((path.to_owned(), value.to_owned()));
     }
     Ok(Overrides { config, sets })

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use super::driver::{Driver, Message};
 use super::report::RunReport;
 use super::{Engine, EngineError};
-use crate::machine::{Input, Refusal};
+use crate::machine::{Input, Refusal, Stuck};
 use crate::names::{RunKey, StepName};
 use crate::payload::Payload;
 
@@ -106,6 +106,7 @@ impl Engine {
     }
 
     async fn operate(&self, run: RunKey, input: Input) -> Result<RunReport, EngineError> {
+        self.ask_first(run, &input)?;
         let on_final_runs = matches!(input, Input::Compensate | Input::MarkDone { .. });
         loop {
             let Some(running) = self.running(run, on_final_runs).await? else {
@@ -124,5 +125,22 @@ impl Engine {
             }
         }
         self.report(run)
+    }
+
+    /// Refuses a wish before a run that nobody drives is taken over for it: the machine is asked in memory, and nothing
+    /// is recorded or carried out. A refusal then leaves the run exactly as it was.
+    fn ask_first(&self, run: RunKey, input: &Input) -> Result<(), EngineError> {
+        if self.inner.runs.lock().contains_key(&run) {
+            return Ok(());
+        }
+        let mut machine = self.inner.library.machine(run)?;
+        let now = self.inner.clock.now();
+        let obstacle = self.inner.obstacle(machine.plan());
+        let taken = machine.advance(now, Input::Recovered { obstacle });
+        match taken.and_then(|_| machine.advance(now, input.clone())) {
+            Err(Stuck::Refused(refusal)) => Err(refusal.into()),
+            // A mistake of ours is told where the wish is really carried out.
+            Ok(_) | Err(Stuck::Bug(_)) => Ok(()),
+        }
     }
 }

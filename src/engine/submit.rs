@@ -74,11 +74,7 @@ impl Engine {
         {
             return self.attach(run, id.clone(), &workflow, &input).await;
         }
-        check_input(&workflow, &input)?;
-        let missing = secrets::missing(&workflow.plan);
-        if !missing.is_empty() {
-            return Err(EngineError::Secrets(missing));
-        }
+        workflow.check_start(&input)?;
         if let Some((_, message)) = self.inner.obstacle(&workflow.plan) {
             return Err(EngineError::Definition(message));
         }
@@ -148,6 +144,18 @@ impl Engine {
         }
         self.resume(run).await?;
         Ok(Submitted { run, id, known: Known::Attached })
+    }
+}
+
+impl Workflow {
+    /// Checks what can be checked of a new run without a store: that its input fits, and that its secrets are there.
+    ///
+    /// # Errors
+    /// What does not fit, or which secrets are missing.
+    pub fn check_start(&self, input: &Payload) -> Result<(), EngineError> {
+        check_input(self, input)?;
+        let missing = secrets::missing(&self.plan);
+        if missing.is_empty() { Ok(()) } else { Err(EngineError::Secrets(missing)) }
     }
 }
 

@@ -100,6 +100,14 @@ pub enum StoreError {
         /// What the system said.
         message: String,
     },
+    /// What is at the path is no store, and none can be made there.
+    #[error("{path} {message}")]
+    NoStore {
+        /// The path.
+        path: String,
+        /// What is there, and what to do about it.
+        message: String,
+    },
     /// What was read is not what was written.
     #[error("{path}: {message}")]
     Corrupt {

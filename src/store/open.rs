@@ -161,7 +161,7 @@ fn io_error(path: &Path, error: &io::Error) -> StoreError {
 }
 
 fn refusal(path: &Path, message: &str) -> StoreError {
-    StoreError::Io { path: path.display().to_string(), message: message.into() }
+    StoreError::NoStore { path: path.display().to_string(), message: message.into() }
 }
 
 /// Tells whether something is at the path.
@@ -172,7 +172,8 @@ fn exists(path: &Path) -> Result<bool, StoreError> {
             Ok(_) => Err(refusal(path, "is a symbolic link that leads nowhere; remove it, or make what it names")),
             Err(_) => Ok(false),
         },
-        Err(error) => Err(io_error(path, &error)),
+        // Nothing was written or even opened: it is the path that is wrong, not the disk.
+        Err(error) => Err(refusal(path, &format!("cannot be reached: {}", tables::io_message(&error)))),
     }
 }
 
@@ -190,15 +191,14 @@ fn open_file(path: &Path, write: bool) -> Result<(File, u64), StoreError> {
         return Err(refusal(path, "is not a regular file; name another one with --store"));
     }
     let mut file = File::options().read(true).write(write).open(path).map_err(|e| io_error(path, &e))?;
-    let corrupt = |message: &str| StoreError::Corrupt { path: path.display().to_string(), message: message.into() };
     if found.len() == 0 {
-        return Err(corrupt("is empty, not a flowrun store; remove it, or name another file with --store"));
+        return Err(refusal(path, "is empty, not a flowrun store; remove it, or name another file with --store"));
     }
     let mut magic = [0; MAGIC.len()];
     match file.read_exact(&mut magic) {
         Ok(()) if magic == *MAGIC => Ok((file, found.len())),
         Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => Err(io_error(path, &error)),
-        _ => Err(corrupt("is not a flowrun store; name another file with --store")),
+        _ => Err(refusal(path, "is not a flowrun store; name another file with --store")),
     }
 }
 

@@ -134,7 +134,7 @@ fn b07_what_is_no_file_is_refused_with_what_to_do() {
     let below_a_file = folder.path().join("file");
     fs::write(&below_a_file, b"x").expect("written");
     let error = RedbStore::open(below_a_file.join("flowrun.redb"), CREATE).map(drop).expect_err("no folder");
-    assert!(matches!(error, StoreError::Io { .. }), "{error}");
+    assert!(matches!(error, StoreError::NoStore { .. }), "{error}");
 }
 
 #[test]
@@ -159,15 +159,18 @@ fn b10_files_that_are_no_stores_are_refused_and_kept() {
     ] {
         fs::write(&path, content).expect("written");
         let error = refused(&path);
-        assert!(matches!(&error, StoreError::Corrupt { message, .. } if message.contains(expected)), "{error}");
-        assert!(matches!(check(&path, |_| None), Err(StoreError::Corrupt { .. })));
+        assert!(
+            matches!(&error, StoreError::Corrupt { message, .. } | StoreError::NoStore { message, .. } if message.contains(expected)),
+            "{error}"
+        );
+        assert!(matches!(check(&path, |_| None), Err(StoreError::Corrupt { .. } | StoreError::NoStore { .. })));
     }
     let mut dice = Dice(7);
     for length in [100, 4096, 70_000] {
         let mut noise: Vec<u8> = (0..length).map(|_| dice.below(256) as u8).collect();
         noise[..9].copy_from_slice(b"redb\x1A\x0A\xA9\x0D\x0A");
         fs::write(&path, &noise).expect("written");
-        assert!(matches!(refused(&path), StoreError::Corrupt { .. }));
+        assert!(matches!(refused(&path), StoreError::Corrupt { .. } | StoreError::NoStore { .. }));
     }
 }
 
@@ -215,7 +218,7 @@ fn a_store_without_its_id_is_refused() {
     let (_folder, path) = folder();
     filled(&path);
     set_meta(&path, "id", b"short");
-    assert!(matches!(refused(&path), StoreError::Corrupt { .. }));
+    assert!(matches!(refused(&path), StoreError::Corrupt { .. } | StoreError::NoStore { .. }));
 }
 
 #[test]
@@ -225,14 +228,18 @@ fn b10_a_store_that_was_cut_or_grew_is_refused_or_whole() {
     let whole = fs::read(&path).expect("readable");
     for length in (0..whole.len()).step_by(4096).chain([100, whole.len() - 1]) {
         fs::write(&path, &whole[..length]).expect("written");
-        assert!(matches!(refused(&path), StoreError::Corrupt { .. }), "{length} of {}", whole.len());
+        assert!(
+            matches!(refused(&path), StoreError::Corrupt { .. } | StoreError::NoStore { .. }),
+            "{length} of {}",
+            whole.len()
+        );
     }
     let mut longer = whole.clone();
     longer.resize(whole.len() + 8192, 0);
     fs::write(&path, &longer).expect("written");
     match RedbStore::open(&path, CREATE) {
         Ok(store) => assert_eq!(dump(&store), Ok(content)),
-        Err(error) => assert!(matches!(error, StoreError::Corrupt { .. }), "{error}"),
+        Err(error) => assert!(matches!(error, StoreError::Corrupt { .. } | StoreError::NoStore { .. }), "{error}"),
     }
 }
 
@@ -252,7 +259,10 @@ fn b09_a_flipped_bit_is_noticed_or_harmless() {
         match RedbStore::open(&path, CREATE).and_then(|store| dump(&store)) {
             Ok(found) => assert_eq!(found, content, "bit {bit} was not noticed"),
             Err(error) => {
-                assert!(matches!(error, StoreError::Corrupt { .. } | StoreError::Newer { .. }), "bit {bit}: {error}");
+                assert!(
+                    matches!(error, StoreError::Corrupt { .. } | StoreError::NoStore { .. } | StoreError::Newer { .. }),
+                    "bit {bit}: {error}"
+                );
                 noticed += 1;
             }
         }
@@ -298,7 +308,10 @@ fn b13_a_store_that_is_deleted_or_replaced_takes_nothing_any_more() {
             "deleted"
         };
         let error = wait(store.commit(add(run(1), 1, &[b"b"]))).expect_err("its file is gone");
-        assert!(matches!(&error, StoreError::Io { message, .. } if message.contains(expected)), "{error}");
+        assert!(
+            matches!(&error, StoreError::Io { message, .. } | StoreError::NoStore { message, .. } if message.contains(expected)),
+            "{error}"
+        );
         fs::rename(folder.path().join("gone"), &path).expect("renamed");
         assert_eq!(wait(store.commit(add(run(1), 1, &[b"b"]))), Err(error), "nothing is tried twice");
         drop(store);

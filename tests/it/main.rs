@@ -1,4 +1,5 @@
 //! One binary for all tests that look at flowrun from outside.
+mod abuse;
 mod cases;
 mod cli;
 mod contracts;
