@@ -607,3 +607,23 @@ fn rule_20_a_run_that_is_parked_for_want_of_a_handler_is_not_retried_without_it(
     assert!(refused.to_string().contains("act.keyed"), "{refused}");
     assert_eq!(lab.resume().status, "completed");
 }
+
+#[test]
+fn rule_11_a_deadline_goes_on_after_a_retry_behind_the_pivot() {
+    let lab = Lab::new(
+        "
+        deadline: 10m
+        steps:
+          p: { uses: act.keyed, pivot: true }
+          b: { needs: [p], uses: read }
+          c: { needs: [b], wait: { for: 1h } }
+        ",
+    )
+    .script("read b", [Act::Permanent("a.no"), Act::Return(json!(1))]);
+    lab.run(json!({}));
+    lab.pass(3600 * S);
+    assert_eq!(retried(&lab).parked.unwrap().code, "pivot");
+    let last = lab.events().into_iter().rfind(|e| e["type"] == "drain_started").unwrap();
+    assert_eq!(last["at"], "2027-01-15T09:10:00.000Z", "the hour in which it was parked does not count");
+    assert_eq!(retried(&lab).status, "completed", "a deadline that has passed once has no more to say");
+}
