@@ -443,8 +443,11 @@ impl RunState {
                 };
                 self.end_step(plan, ix, end)
             }
-            Stage::Pending => self.end_step(plan, ix, End::of(outcome, || Payload::of(Value::Null))),
-            Stage::Running => {
+            // A step that was to be retried and had not begun again ends with its item.
+            Stage::Pending if self.item(ix, None).is_none_or(|item| item.current().is_none()) => {
+                self.end_step(plan, ix, End::of(outcome, || Payload::of(Value::Null)))
+            }
+            Stage::Pending | Stage::Running => {
                 let end = End::of(outcome, || Payload::of(Value::Null));
                 let item = known(self.step_mut(ix).items.get_mut(&place.item.unwrap_or(0)))?;
                 if let (End::Succeeded(output), Some(member)) = (&end, item.members.last_mut()) {
