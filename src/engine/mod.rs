@@ -241,15 +241,31 @@ impl Engine {
         let live: Vec<RunKey> = self.inner.journal.live()?.into_iter().map(|(run, _)| run).collect();
         let mut suspicious = Vec::new();
         let mut others = Vec::new();
+        // A run that cannot be read must not keep the others from going on; whoever asks for it is told.
+        let unreadable = |run: RunKey, error: EngineError| match error {
+            EngineError::Bug(_) | EngineError::Definition(_) | EngineError::Store(StoreError::Corrupt { .. }) => {
+                tracing::error!(%run, %error, "the run is left alone");
+                Ok(())
+            }
+            other => Err(other),
+        };
         for run in &live {
-            let (_, state) = self.inner.library.state(*run)?;
+            let state = match self.inner.library.state(*run) {
+                Ok((_, state)) => state,
+                Err(error) => {
+                    unreadable(*run, error)?;
+                    continue;
+                }
+            };
             let suspect = state.deaths > 0 && !state.put_down && state.parked.is_none() && state.has_running_call();
             if suspect { suspicious.push(*run) } else { others.push(*run) }
         }
         for run in suspicious {
             self.resume(run).await?;
-            self.wait_for(run, |position| position.heard || position.idle || position.is_resting(Patience::None))
-                .await?;
+            let harmless = |position: &Position| position.heard || position.idle || position.is_resting(Patience::None);
+            if let Err(error) = self.wait_for(run, harmless).await {
+                unreadable(run, error)?;
+            }
         }
         for run in others {
             self.resume(run).await?;

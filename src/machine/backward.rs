@@ -17,7 +17,13 @@ impl Machine {
             return Ok(());
         }
         self.emit(Event::DrainStarted { cause })?;
-        self.asked.retain(|call, _| call.kind != CallKind::Forward);
+        // Undos that have not begun have their turn when everything else has ended.
+        let state = &self.state;
+        self.asked.retain(|call, _| match call.kind {
+            CallKind::Forward => false,
+            CallKind::Undo => state.call(*call).is_some(),
+            CallKind::Confirm | CallKind::Finally => true,
+        });
         self.end_waits()?;
         let running: Vec<CallIx> =
             self.in_flight.iter().copied().filter(|call| call.kind == CallKind::Forward).collect();

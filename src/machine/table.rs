@@ -443,8 +443,11 @@ impl RunState {
                 };
                 self.end_step(plan, ix, end)
             }
-            Stage::Pending => self.end_step(plan, ix, End::of(outcome, || Payload::of(Value::Null))),
-            Stage::Running => {
+            // A step that was to be retried and had not begun again ends with its item.
+            Stage::Pending if self.item(ix, None).is_none_or(|item| item.current().is_none()) => {
+                self.end_step(plan, ix, End::of(outcome, || Payload::of(Value::Null)))
+            }
+            Stage::Pending | Stage::Running => {
                 let end = End::of(outcome, || Payload::of(Value::Null));
                 let item = known(self.step_mut(ix).items.get_mut(&place.item.unwrap_or(0)))?;
                 if let (End::Succeeded(output), Some(member)) = (&end, item.members.last_mut()) {
@@ -531,7 +534,13 @@ impl RunState {
             // A run parked behind its point of no return may still be given up: then it ends as cancelled.
             *first = cause.clone();
         }
-        self.forget_deadline();
+        // A retry behind the pivot brings the deadline back, unless it has had its say.
+        if let Some(deadline) = self.deadline {
+            self.alarms.remove(&(deadline, Alarm::Deadline));
+        }
+        if matches!(cause, Cause::Deadline { .. }) {
+            self.deadline = None;
+        }
         let resting: Vec<CallIx> = self.active.iter().copied().filter(|c| c.kind == CallKind::Forward).collect();
         for call in resting {
             match self.call(call).map(|c| c.progress) {
@@ -556,8 +565,10 @@ impl RunState {
 
     fn unpark(&mut self, at: Timestamp) {
         let Some(parked) = self.parked.take() else { return };
-        // The deadline does not run while a person is waited for (SPEC 6.11).
-        if let Some(deadline) = self.deadline {
+        // The deadline does not run while a person is waited for (SPEC 6.11), and has no say once a drain has begun.
+        if let Some(deadline) = self.deadline
+            && self.phase == Phase::Running
+        {
             self.alarms.remove(&(deadline, Alarm::Deadline));
             let deadline = deadline.after(at.since(parked.at));
             self.deadline = Some(deadline);

@@ -1,6 +1,6 @@
 //! Rules 9 to 13: failure, compensation, cancel, deadline, pivot, park.
 
-use flowrun::engine::{Engine, EngineError, Patience};
+use flowrun::engine::{Engine, EngineError, Patience, Submission};
 use flowrun::machine::Refusal;
 use flowrun::names::RunKey;
 use serde_json::json;
@@ -606,4 +606,49 @@ fn rule_20_a_run_that_is_parked_for_want_of_a_handler_is_not_retried_without_it(
         .without_handlers(|| lab.life(|engine| async move { engine.retry(found(&engine), None).await.unwrap_err() }));
     assert!(refused.to_string().contains("act.keyed"), "{refused}");
     assert_eq!(lab.resume().status, "completed");
+}
+
+#[test]
+fn rule_11_a_deadline_goes_on_after_a_retry_behind_the_pivot() {
+    let lab = Lab::new(
+        "
+        deadline: 10m
+        steps:
+          p: { uses: act.keyed, pivot: true }
+          b: { needs: [p], uses: read }
+          c: { needs: [b], wait: { for: 1h } }
+        ",
+    )
+    .script("read b", [Act::Permanent("a.no"), Act::Return(json!(1))]);
+    lab.run(json!({}));
+    lab.pass(3600 * S);
+    assert_eq!(retried(&lab).parked.unwrap().code, "pivot");
+    let last = lab.events().into_iter().rfind(|e| e["type"] == "drain_started").unwrap();
+    assert_eq!(last["at"], "2027-01-15T09:10:00.000Z", "the hour in which it was parked does not count");
+    assert_eq!(retried(&lab).status, "completed", "a deadline that has passed once has no more to say");
+}
+
+#[test]
+fn rule_09_an_undo_that_waits_for_a_place_when_a_drain_begins_has_its_turn_later() {
+    let lab = Lab::new(
+        "
+        services: { gate: { concurrency: 1, breaker: { failures: 1, within: 60s, cooldown: 30s } } }
+        steps:
+          busy: { uses: act.safe, service: gate, timeout: 10s }
+          s: { uses: act.keyed, compensate: { uses: undo, service: gate }, on_error: continue }
+          bad: { uses: read }
+        ",
+    )
+    .script("act.safe busy", [Act::Hang])
+    .script("act.keyed s", [Act::Unknown("a.lost")])
+    .script("read bad", [Act::SlowFailure(5 * S, "a.no")]);
+    let workflow = lab.workflow();
+    let status = lab.life(|engine| async move {
+        let submission = Submission { workflow, input: json!({}), id: Some("it".into()) };
+        let run = engine.submit(submission).await.unwrap().run;
+        let rest = tokio::time::timeout(3600 * S, engine.rest(run, Patience::Timers));
+        rest.await.expect("it does not hang").unwrap().status
+    });
+    assert_eq!(status, "failed");
+    assert_eq!(lab.history().iter().filter(|e| *e == "compensation_succeeded s").count(), 1);
 }

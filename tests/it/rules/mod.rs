@@ -5,6 +5,7 @@ mod ends;
 mod forward;
 mod prefixes;
 mod shared;
+mod storms;
 
 use std::time::Duration;
 

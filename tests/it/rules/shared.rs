@@ -461,3 +461,23 @@ fn rule_14_a_probe_that_never_reached_its_service_does_not_close_the_breaker() {
     let started = lab.events_of("probe").into_iter().find(|e| e["type"] == "step_started").unwrap();
     assert_eq!(started["probe"], json!(true), "the next call is a probe again");
 }
+
+#[test]
+fn b04_a_damaged_run_does_not_keep_others_from_being_resumed() {
+    let lab = Lab::new("steps: { a: { uses: act.keyed }, w: { needs: [a], wait: { for: 1m } } }");
+    let run = lab.run_and_kill_after(json!({}), S);
+    let (mut records, _) = lab.recorded(run);
+    records.remove(1);
+    lab.cut_back(run, records);
+    let workflow = lab.workflow();
+    let other = lab.life(|engine| async move {
+        let submission = Submission { workflow, input: json!({}), id: Some("other".into()) };
+        engine.submit(submission).await.unwrap().run
+    });
+    let (status, damaged) = lab.life(|engine| async move {
+        engine.resume_all().await.unwrap();
+        (engine.rest(other, Patience::Timers).await.unwrap().status, engine.rest(run, Patience::Timers).await)
+    });
+    assert_eq!(status, "completed");
+    assert!(damaged.is_err());
+}
