@@ -480,12 +480,15 @@ impl Driver {
     fn show_position(&self) {
         let state = self.machine.state();
         let idle = self.attempts.is_empty() && !self.machine.waits_for_a_place();
+        let now = self.inner.clock.now();
         self.position.send_modify(|position| {
             position.is_final = state.is_final();
             position.heard = self.heard;
             position.idle = idle;
             position.parked = state.parked.is_some();
-            position.waiting = state.status() == "waiting" && idle;
+            // What is due already, such as a deadline that passed while nobody was there, comes before any rest.
+            let due = state.next_alarm().is_some_and(|at| at <= now);
+            position.waiting = state.status() == "waiting" && idle && !due;
             position.next_wait =
                 state.alarms.iter().find(|(_, alarm)| matches!(alarm, Alarm::Wait(_))).map(|(at, _)| *at);
         });

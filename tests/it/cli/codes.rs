@@ -146,6 +146,16 @@ fn without_a_store_nothing_is_wrong() {
     Test::new().args("cancel r").code(8).run();
 }
 
+/// Another run, in a store of its own, serves as the clock.
+#[test]
+fn a_deadline_that_passed_while_nobody_was_there_comes_before_any_rest() {
+    let clock = "steps:\n  tick: { wait: { for: 500ms } }\n";
+    let test = Test::new().workflow("w", &format!("deadline: 500ms\n{WAITS}")).workflow("clock", clock);
+    let done = test.args("exec w --id r").code(7).run();
+    let done = Test::after(done).args("exec clock --store clock.redb").run();
+    Test::after(done).args("resume r").code(1).run().stderr_has("because  deadline");
+}
+
 #[test]
 fn scenarios_end_with_0_1_3_or_8() {
     let scenarios = |expected: &str| {
