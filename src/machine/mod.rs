@@ -35,10 +35,11 @@ mod scope;
 pub mod state;
 pub mod table;
 
+use crate::failure::Failure;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use self::event::{Answer, CallKind, Cause, Entry, Event, Failure};
+use self::event::{Answer, CallKind, Cause, Entry, Event};
 use self::state::{Alarm, CallIx, Phase, Progress, RunState};
 use self::table::IllegalTransition;
 use crate::limits::Limits;
@@ -368,7 +369,7 @@ impl Machine {
             if self.state.phase == Phase::Running && self.state.events >= self.limits.events {
                 let error = Failure::new(
                     "limit",
-                    crate::handlers::contract::ErrorKind::Permanent,
+                    crate::failure::ErrorKind::Permanent,
                     format!(
                         "the run has {} events, and the limit `events` is {}",
                         self.state.events, self.limits.events
@@ -422,7 +423,7 @@ impl Machine {
                 Alarm::Deadline => {
                     let error = Failure::new(
                         "deadline",
-                        crate::handlers::contract::ErrorKind::Permanent,
+                        crate::failure::ErrorKind::Permanent,
                         format!("the run was not done by its deadline, {due}"),
                     );
                     self.start_drain(Cause::Deadline { error })?;

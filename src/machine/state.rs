@@ -2,13 +2,14 @@
 //!
 //! Here is what is remembered and what can be read off it; how events change it is in `table`.
 
+use crate::failure::Failure;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use super::event::{
-    Answer, CallId, CallKind, Cause, Compensation, Conclusion, Failure, Outcome, Place, RunStarted, SkipReason, Status,
+    Answer, CallId, CallKind, Cause, Compensation, Conclusion, Outcome, Place, RunStarted, SkipReason, Status,
 };
 use crate::names::{Code, RunKey};
 use crate::payload::Payload;

@@ -3,17 +3,18 @@
 //! An event that the state does not allow is refused. That is a mistake of flowrun's own or a damaged journal, and
 //! the run is left alone rather than guessed at.
 
+use crate::failure::Failure;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::event::{Answer, CallKind, Cause, Entry, Event, Failure, Outcome, Place};
+use super::event::{Answer, CallKind, Cause, Entry, Event, Outcome, Place};
 use super::state::{
     Alarm, CallIx, CallState, End, ItemState, MemberState, Parked, Phase, Progress, RunState, Signal, Stage, UndoOrder,
     count, members_of,
 };
-use crate::handlers::contract::ErrorKind;
+use crate::failure::ErrorKind;
 use crate::names::StepName;
 use crate::payload::Payload;
 use crate::plan::{OnError, Plan, Step, StepIx};

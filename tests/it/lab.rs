@@ -515,3 +515,9 @@ fn unindented(text: &str) -> String {
     let margin = lines().map(|l| l.len() - l.trim_start().len()).min().unwrap_or(0);
     text.lines().map(|l| l.get(margin..).unwrap_or("").to_owned() + "\n").collect()
 }
+
+/// Lets virtual time pass inside a life; nothing really waits.
+#[expect(clippy::disallowed_methods, reason = "the runtime's paused time is the laboratory's clock")]
+pub async fn time_passes(time: Duration) {
+    tokio::time::sleep(time).await;
+}

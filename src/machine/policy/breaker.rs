@@ -4,8 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::handlers::contract::ErrorKind;
-use crate::machine::event::Failure;
+use crate::failure::ErrorKind;
+use crate::failure::Failure;
 use crate::plan::Breaker;
 use crate::time::Timestamp;
 

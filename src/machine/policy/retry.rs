@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::handlers::contract::ErrorKind;
-use crate::machine::event::Failure;
+use crate::failure::ErrorKind;
+use crate::failure::Failure;
 use crate::machine::state::CallState;
 use crate::plan::duration::delay;
 use crate::plan::{Call, Jitter};

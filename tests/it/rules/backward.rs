@@ -517,13 +517,13 @@ fn rule_11_a_deadline_has_no_say_in_a_later_compensate() {
     assert_eq!(lab.run(json!({})).exit_code(), 5);
     lab.life(|engine| async move {
         engine.compensate(found(&engine)).await.unwrap();
-        tokio::time::sleep(S).await;
+        crate::lab::time_passes(S).await;
     });
     lab.pass(120 * S);
     for _ in 0..3 {
         lab.life(|engine| async move {
             engine.resume(found(&engine)).await.unwrap();
-            tokio::time::sleep(S).await;
+            crate::lab::time_passes(S).await;
         });
     }
     assert_eq!(retried(&lab).exit_code(), 0);
@@ -569,7 +569,7 @@ fn rule_10_a_compensate_that_was_cut_off_goes_on_when_it_is_asked_for_again() {
     assert_eq!(lab.run(json!({})).exit_code(), 5);
     lab.life(|engine| async move {
         engine.compensate(found(&engine)).await.unwrap();
-        tokio::time::sleep(S).await;
+        crate::lab::time_passes(S).await;
     });
     let report = lab.life(|engine| async move {
         engine.compensate(found(&engine)).await.unwrap();

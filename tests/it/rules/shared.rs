@@ -313,7 +313,7 @@ fn rule_16_a_submission_that_came_second_holds_no_place_of_a_service() {
         for id in ["a", "b"] {
             engine.submit(submit(id)).await.unwrap();
         }
-        tokio::time::sleep(10 * S).await;
+        crate::lab::time_passes(10 * S).await;
     });
     assert_eq!(
         lab.calls().iter().map(|c| c.at_ms).collect::<Vec<_>>(),
@@ -369,7 +369,7 @@ fn rule_17_nothing_starts_while_a_run_is_being_put_down() {
     let workflow = lab.workflow();
     lab.life(|engine| async move {
         engine.submit(Submission { workflow, input: json!({}), id: Some("it".into()) }).await.unwrap();
-        tokio::time::sleep(S).await;
+        crate::lab::time_passes(S).await;
         engine.stop(20 * S).await;
     });
     assert_eq!(lab.called(), ["act.keyed a"], "its place is free, but `b` is not begun");

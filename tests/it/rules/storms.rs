@@ -155,7 +155,7 @@ fn storm(seed: u64) {
     let first = Duration::from_millis(dice.roll(15_000));
     let run = lab.life(|engine| async move {
         let run = engine.submit(Submission { workflow, input: json!({}), id: Some("it".into()) }).await.unwrap().run;
-        tokio::time::sleep(first).await;
+        crate::lab::time_passes(first).await;
         run
     });
     for _ in 0..6 {
@@ -164,9 +164,9 @@ fn storm(seed: u64) {
         lab.life(|engine| async move {
             let all = engine.clone();
             tokio::spawn(async move { all.resume_all().await.unwrap() });
-            tokio::time::sleep(before).await;
+            crate::lab::time_passes(before).await;
             ask(&engine, run, wish).await;
-            tokio::time::sleep(after).await;
+            crate::lab::time_passes(after).await;
             match ends {
                 0 => engine.stop(after).await,
                 1 => drop(rest(&engine, run).await),
