@@ -3,7 +3,7 @@
 use super::describe::{coded, time};
 use super::paint::{Paint, Tone, columns, one_line, tone_of};
 use super::screen::{Screen, shell_word};
-use crate::engine::report::{OwedReport, RunReport};
+use crate::engine::report::{OwedReport, RunReport, WaitReport};
 use crate::machine::event::Compensation;
 use crate::time::Timestamp;
 
@@ -89,11 +89,13 @@ pub(in crate::cli) fn summary(report: &RunReport, paint: Paint, screen: &Screen)
     }
     if let Some(parked) = &report.parked {
         lines.line("because", Tone::Care, &coded(&parked.code, &parked.message));
+        let errors = report.steps.iter().filter_map(|(name, step)| step.error.as_ref().map(|error| (name, error)));
+        for (name, error) in errors.take(LINES_MAX) {
+            lines.line("", Tone::Plain, &format!("{name}: {}", coded(&error.code, &error.message)));
+        }
     }
     for wait in report.waiting_for.iter().take(LINES_MAX) {
-        let what = wait.signal.as_ref().map_or_else(|| wait.step.clone(), |s| format!("{} for signal {s}", wait.step));
-        let until = wait.until.as_ref().map_or_else(String::new, |until| format!(" until {until}"));
-        lines.line("waits", Tone::Care, &format!("{what}{until}"));
+        lines.line("waits", Tone::Care, &waits(wait));
     }
     if let Some(next) = &report.next_timer_at {
         lines.line("timer", Tone::Plain, &format!("the next one is due at {next}"));
@@ -122,6 +124,13 @@ pub(in crate::cli) fn summary(report: &RunReport, paint: Paint, screen: &Screen)
         ));
     }
     out
+}
+
+/// Returns what is waited for: `settled for signal payment.settled until 2026-01-31T12:00:00Z`.
+pub(super) fn waits(wait: &WaitReport) -> String {
+    let signal = wait.signal.as_ref().map_or_else(String::new, |signal| format!(" for signal {signal}"));
+    let until = wait.until.as_ref().map_or_else(String::new, |until| format!(" until {until}"));
+    format!("{}{signal}{until}", wait.step)
 }
 
 fn owed_line(owed: &OwedReport) -> String {

@@ -82,6 +82,10 @@ fn problems_are_json_too() {
     assert_eq!(done.stdout, "");
     let problem: Value = serde_json::from_str(&done.stderr).expect("JSON");
     assert_eq!(problem["error"]["exit"], 8);
+    let done = Test::new().args("list --needs-atention -o json").code(2).run();
+    let problem: Value = serde_json::from_str(&done.stderr).expect("JSON");
+    assert_eq!(problem["error"]["message"], "unexpected argument '--needs-atention' found");
+    assert_eq!(problem["error"]["help"], "a similar argument exists: '--needs-attention'");
 }
 
 #[test]
