@@ -277,9 +277,12 @@ async fn open(app: &App, need: &Need) -> Result<Option<(Operator, Option<Server>
     let begun = SystemClock.now();
     loop {
         match RedbStore::open(store, OpenOptions { create }) {
-            Ok(journal) => return local(app, need, journal).map(Some),
+            Ok(journal) => {
+                tracing::info!(store = %store.display(), "this process holds the store");
+                return local(app, need, journal).map(Some);
+            }
             Err(StoreError::Absent { .. }) => return Ok(None),
-            Err(StoreError::Busy { .. }) => {}
+            Err(StoreError::Busy { .. }) => tracing::debug!(store = %store.display(), "the store is held"),
             Err(error) => return Err(error.into()),
         }
         let left = REACH.saturating_sub(SystemClock.now().since(begun));
@@ -292,6 +295,7 @@ async fn open(app: &App, need: &Need) -> Result<Option<(Operator, Option<Server>
                 ))
                 .help("Name another store with --store, or wait until that process has ended."));
             }
+            tracing::info!(store = %store.display(), pid = client.pid, "another process holds the store and is asked");
             return Ok(Some((Operator::Remote(client), None)));
         }
         if SystemClock.now().since(begun) > REACH.saturating_sub(PAUSE) {
