@@ -188,6 +188,11 @@ impl Session {
             // The holder has ended. What it took in is durable and goes on here; what it did not take is asked again
             // where that cannot do it twice.
             task = match (id, task) {
+                (Some(run), _) if stay == Stay::No => {
+                    // It was done, and nobody wants to stay: taking the run over would hide how the holder ended.
+                    self.reopen(number).await?;
+                    return self.look_at(run).await;
+                }
                 (Some(run), _) => {
                     was_final.get_or_insert(false);
                     Task::Resume { run }
@@ -199,6 +204,14 @@ impl Session {
                 (None, _) => return Err(lost()),
             };
             self.reopen(number).await?;
+        }
+    }
+
+    /// Returns how a run stands, without doing anything to it.
+    async fn look_at(&self, run: String) -> Result<Rested, Problem> {
+        match self.ask(Request::Show { run }, &mut |_| {}).await? {
+            Answer::Report(report) => Ok(Rested { report: *report, was_final: false, put_down: false }),
+            _ => Err(Problem::bug("a run was answered with something else")),
         }
     }
 
