@@ -144,7 +144,7 @@ pub(super) enum Verb {
     #[command(after_help = "Examples:\n  flowrun handlers\n  flowrun handlers payment.charge\n  \
                             flowrun handlers -o json | jq '.handlers[].name'")]
     Handlers(Handlers),
-    /// Draw a workflow, or the workflow of a run.
+    /// Draw a workflow, or a run with how each step stands.
     #[command(after_help = "Examples:\n  flowrun graph\n  flowrun graph ecommerce-order --format mermaid\n  \
                             flowrun graph --format dot | dot -Tsvg > order.svg")]
     Graph(Graph),

@@ -1,4 +1,4 @@
-//! `graph`: draws a workflow, or the workflow of a run as it was pinned.
+//! `graph`: draws a workflow, or the workflow of a run as it was pinned, with how each step stands.
 
 use super::app::App;
 use super::args::{Drawing, Graph, Settings};
@@ -18,9 +18,9 @@ pub(super) async fn graph(app: &App, args: &Graph) -> Result<ExitCode, Problem> 
         (Ok(path), _) => {
             let ready = workflow::ready(app, &path, &Settings::default(), false)?;
             match args.drawing {
-                Drawing::Ascii => draw::ascii(&ready.plan, width),
-                Drawing::Mermaid => draw::mermaid(&ready.plan),
-                Drawing::Dot => draw::dot(&ready.plan),
+                Drawing::Ascii => draw::ascii(&ready.plan, &draw::Marks::default(), width),
+                Drawing::Mermaid => draw::mermaid(&ready.plan, &draw::Marks::default()),
+                Drawing::Dot => draw::dot(&ready.plan, &draw::Marks::default()),
             }
         }
         (Err(problem), None) => return Err(problem),

@@ -21,6 +21,7 @@ pub(super) fn ledger(app: &App, args: &Ledger) -> Result<ExitCode, Problem> {
     let screen = &app.screen;
     let folder = folder_of(&app.global.store);
     let read = app.registry.read_ledger(&folder, args.order.as_deref());
+    let kept = read.is_some();
     let entries = match read {
         Some(read) if app.global.store.exists() => {
             read.map_err(|why| Problem::new(ExitCode::Store, format!("the ledger cannot be read: {why}")))?
@@ -40,8 +41,8 @@ pub(super) fn ledger(app: &App, args: &Ledger) -> Result<ExitCode, Problem> {
         return Ok(ExitCode::Done);
     }
     if entries.is_empty() {
-        if app.global.store.exists() {
-            screen.say("the ledger has no such entry");
+        if kept && app.global.store.exists() {
+            screen.say(if args.order.is_some() { "the ledger has no such entry" } else { "the ledger is empty" });
         }
         return Ok(ExitCode::Done);
     }

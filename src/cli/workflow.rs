@@ -181,6 +181,7 @@ pub(super) fn ready(app: &App, path: &Path, settings: &Settings, strict: bool) -
             &examined.findings,
         ));
     };
+    tracing::info!(path = %path.display(), warnings, "the workflow is valid");
     Workflow::compile(loaded, &app.contracts).map(Arc::new).map_err(|findings| {
         if app.screen.is_text() {
             app.screen.findings(&findings, &examined.file);

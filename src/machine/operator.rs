@@ -6,6 +6,7 @@ use super::{Machine, Refusal, Stuck};
 use crate::names::StepName;
 use crate::payload::Payload;
 use crate::plan::{Action, Wait};
+use crate::suggest::nearest;
 
 impl Machine {
     pub(super) fn signal(&mut self, id: Option<String>, name: String, data: Payload) -> Result<(), Stuck> {
@@ -28,12 +29,12 @@ impl Machine {
                 .iter()
                 .filter_map(|w| if let Wait::Signal { name, .. } = w { Some(name.as_str()) } else { None })
                 .collect();
-            let known = if known.is_empty() {
-                "no step waits for a signal".to_owned()
-            } else {
-                format!("the signals are {}", known.join(", "))
+            let help = match nearest(&name, known.iter().copied()) {
+                Some(meant) => format!("; did you mean `{meant}`?"),
+                None if known.is_empty() => ", nor for any other".to_owned(),
+                None => format!("; the signals are {}", known.join(", ")),
             };
-            return Err(Refusal::Unknown { message: format!("no step waits for a signal `{name}`; {known}") }.into());
+            return Err(Refusal::Unknown { message: format!("no step waits for a signal `{name}`{help}") }.into());
         };
         if let Some(schema) = schema {
             let validator = jsonschema::validator_for(schema).map_err(|e| Refusal::Invalid {
@@ -176,13 +177,11 @@ impl Machine {
     fn known_step(&self, name: &StepName) -> Result<crate::plan::StepIx, Refusal> {
         self.plan.find(name).ok_or_else(|| {
             let known: Vec<&str> = self.plan.steps.iter().map(|s| s.name.as_str()).collect();
-            Refusal::Unknown {
-                message: format!(
-                    "workflow `{}` has no step `{name}`; its steps are {}",
-                    self.plan.name,
-                    known.join(", ")
-                ),
-            }
+            let help = match nearest(name.as_str(), known.iter().copied()) {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None => format!("its steps are {}", known.join(", ")),
+            };
+            Refusal::Unknown { message: format!("workflow `{}` has no step `{name}`; {help}", self.plan.name) }
         })
     }
 

@@ -1,7 +1,7 @@
 //! Drawings of a plan: text for a terminal, Mermaid and Graphviz for documents.
 //!
 //! A drawing leaves out an edge that follows from others, so that a chain looks like a chain. It knows the plan only;
-//! what a run did with it is for others to show.
+//! what a run did with it comes in as words beside the steps.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -12,10 +12,25 @@ use super::node::{Action, Plan, Step, StepIx, Wait, WaitLimit};
 /// Above this number of steps every edge is drawn, because finding those that follow from others takes the square.
 const REDUCED_UP_TO: usize = 2_000;
 
+/// What is written beside a plan: nothing, or how a run of it stands.
+#[derive(Clone, Debug, Default)]
+pub struct Marks {
+    /// Behind the plan's name.
+    pub title: Option<String>,
+    /// Beside each step, by its index.
+    pub steps: Vec<String>,
+}
+
+impl Marks {
+    fn of(&self, step: usize) -> Option<&str> {
+        self.steps.get(step).map(String::as_str)
+    }
+}
+
 /// Draws the plan as plain text for a terminal of `width` columns: one paragraph per layer, each step with what it
 /// calls and, behind `<-`, the steps it waits for.
 #[must_use]
-pub fn ascii(plan: &Plan, width: usize) -> String {
+pub fn ascii(plan: &Plan, marks: &Marks, width: usize) -> String {
     let needs = drawn_needs(plan);
     let layers = graph::layers(&needs);
     let mut by_layer: Vec<usize> = (0..plan.steps.len()).collect();
@@ -26,7 +41,8 @@ pub fn ascii(plan: &Plan, width: usize) -> String {
     let number_width = by_layer.last().map_or(1, |&i| (layers[i] + 1).to_string().len());
     let page = Page { indent: number_width + 2 + name_width + 2, name_width, number_width, width: width.max(40) };
 
-    let mut out = format!("{}\n\n", plan.name);
+    let title = marks.title.as_ref().map_or_else(String::new, |title| format!(", {title}"));
+    let mut out = format!("{}{title}\n\n", plan.name);
     let mut last_layer = None;
     for i in by_layer {
         let step = &plan.steps[i];
@@ -36,6 +52,9 @@ pub fn ascii(plan: &Plan, width: usize) -> String {
         if !needs[i].is_empty() {
             let after: Vec<&str> = needs[i].iter().map(|&n| plan.steps[n].name.as_str()).collect();
             let _ = write!(first, "  <- {}", after.join(", "));
+        }
+        if let Some(mark) = marks.of(i) {
+            let _ = write!(first, "  [{mark}]");
         }
         page.line(&mut out, &number, step.name.as_str(), &first);
         for detail in details(step) {
@@ -53,15 +72,15 @@ pub fn ascii(plan: &Plan, width: usize) -> String {
 
 /// Draws the plan as a Mermaid flowchart. A step with `when` has a dashed border, a pivot a thick one.
 #[must_use]
-pub fn mermaid(plan: &Plan) -> String {
+pub fn mermaid(plan: &Plan, marks: &Marks) -> String {
     let mut out = String::from("flowchart TD\n");
-    for step in &plan.steps {
+    for (i, step) in plan.steps.iter().enumerate() {
         let (open, close) = match (&step.action, &step.foreach) {
             (Action::Wait(_), _) => ("([", "])"),
             (Action::Call(_), Some(_)) => ("[[", "]]"),
             (Action::Call(_), None) => ("[", "]"),
         };
-        let label = label(step).iter().map(|l| mermaid_text(l)).collect::<Vec<_>>().join("<br/>");
+        let label = label(step, marks.of(i)).iter().map(|l| mermaid_text(l)).collect::<Vec<_>>().join("<br/>");
         let _ = writeln!(out, "    {}{open}\"{label}\"{close}", mermaid_id(step.name.as_str()));
     }
     for (i, needed) in drawn_needs(plan).iter().enumerate() {
@@ -86,9 +105,9 @@ pub fn mermaid(plan: &Plan) -> String {
 
 /// Draws the plan in Graphviz's language. A step with `when` has a dashed border, a pivot a thick one.
 #[must_use]
-pub fn dot(plan: &Plan) -> String {
+pub fn dot(plan: &Plan, marks: &Marks) -> String {
     let mut out = format!("digraph {} {{\n    rankdir=TB;\n    node [shape=box];\n", dot_text(&plan.name));
-    for step in &plan.steps {
+    for (i, step) in plan.steps.iter().enumerate() {
         let mut extra = String::new();
         if matches!(step.action, Action::Wait(_)) {
             extra.push_str(", shape=oval");
@@ -101,8 +120,8 @@ pub fn dot(plan: &Plan) -> String {
         if step.pivot {
             extra.push_str(", penwidth=3");
         }
-        let _ =
-            writeln!(out, "    {} [label={}{extra}];", dot_text(step.name.as_str()), dot_text(&label(step).join("\n")));
+        let label = label(step, marks.of(i)).join("\n");
+        let _ = writeln!(out, "    {} [label={}{extra}];", dot_text(step.name.as_str()), dot_text(&label));
     }
     for (i, needed) in drawn_needs(plan).iter().enumerate() {
         for &n in needed {
@@ -150,8 +169,10 @@ impl Page {
     }
 
     fn detail(&self, out: &mut String, text: &str) {
-        for (i, line) in fold(text, self.width - self.indent.min(self.width / 2)).into_iter().enumerate() {
-            let _ = writeln!(out, "{:2$}{}{line}", "", if i == 0 { "" } else { "  " }, self.indent);
+        let words = text.trim_start();
+        let indent = self.indent + text.len() - words.len();
+        for (i, line) in fold(words, self.width - indent.min(self.width / 2)).into_iter().enumerate() {
+            let _ = writeln!(out, "{:2$}{}{line}", "", if i == 0 { "" } else { "  " }, indent);
         }
     }
 }
@@ -201,7 +222,9 @@ fn details(step: &Step) -> Vec<String> {
                 if i > 0 {
                     details.push(format!("else {}: {}", member.name, member.call.handler));
                 }
-                details.extend(member.compensate.as_ref().map(|call| format!("undo {}", call.handler)));
+                // An undo stands under what it undoes.
+                let under = if i > 0 { "  " } else { "" };
+                details.extend(member.compensate.as_ref().map(|call| format!("{under}undo {}", call.handler)));
             }
         }
         Action::Wait(Wait::Signal { limit: WaitLimit::For(time), .. }) => {
@@ -219,11 +242,12 @@ fn details(step: &Step) -> Vec<String> {
 }
 
 /// The lines of a step's box.
-fn label(step: &Step) -> Vec<String> {
+fn label(step: &Step, mark: Option<&str>) -> Vec<String> {
     let mut lines = vec![step.name.to_string(), what(step)];
     if let Action::Call(members) = &step.action {
         lines.extend(members.iter().skip(1).map(|m| format!("else {}", m.call.handler)));
     }
+    lines.extend(mark.map(|mark| format!("[{mark}]")));
     lines
 }
 

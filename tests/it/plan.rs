@@ -132,7 +132,7 @@ fn a_cycle_is_no_plan() {
 
 #[test]
 fn ascii() {
-    let drawn = draw::ascii(&order(), 80);
+    let drawn = draw::ascii(&order(), &draw::Marks::default(), 80);
     let expected = "\
 order
 
@@ -156,7 +156,7 @@ finally
 ";
     assert_eq!(drawn, expected);
     for width in [40, 60, 80] {
-        let drawn = draw::ascii(&order(), width);
+        let drawn = draw::ascii(&order(), &draw::Marks::default(), width);
         let longest = drawn.lines().map(|l| l.chars().count()).max().unwrap_or(0);
         assert!(longest <= width.max(60), "{longest} columns of {width}:\n{drawn}");
     }
@@ -189,7 +189,7 @@ flowchart TD
     classDef pivot stroke-width: 4px
     class charge pivot
 ";
-    assert_eq!(draw::mermaid(&order()), expected);
+    assert_eq!(draw::mermaid(&order(), &draw::Marks::default()), expected);
 }
 
 #[test]
@@ -219,7 +219,7 @@ digraph \"order\" {
     }
 }
 ";
-    assert_eq!(draw::dot(&order()), expected);
+    assert_eq!(draw::dot(&order(), &draw::Marks::default()), expected);
 }
 
 /// A chain in reverse file order, so that nothing is found in the order in which it is written.

@@ -22,8 +22,9 @@ use crate::faults::Faults;
 use crate::handlers::contract::Contracts;
 use crate::handlers::{Handlers, World};
 use crate::limits::Limits;
-use crate::names::RunKey;
-use crate::plan::draw;
+use crate::machine::state::RunState;
+use crate::names::{PRIMARY, RunKey};
+use crate::plan::{Plan, StepIx, draw};
 use crate::store::journal::Journal;
 use crate::store::redb::RedbStore;
 use crate::time::SystemClock;
@@ -115,11 +116,12 @@ impl Desk {
                 Ok(Answer::History { entries: self.view.history(run)?, json: self.view.history_json(run)? })
             }
             Request::Graph { run, format, width } => {
-                let (plan, _) = self.view.state(self.view.find(&run)?)?;
+                let (plan, state) = self.view.state(self.view.find(&run)?)?;
+                let marks = marks(&plan, &state);
                 Ok(Answer::Text(match format {
-                    Drawing::Ascii => draw::ascii(&plan, width),
-                    Drawing::Mermaid => draw::mermaid(&plan),
-                    Drawing::Dot => draw::dot(&plan),
+                    Drawing::Ascii => draw::ascii(&plan, &marks, width),
+                    Drawing::Mermaid => draw::mermaid(&plan, &marks),
+                    Drawing::Dot => draw::dot(&plan, &marks),
                 }))
             }
             Request::Run { task, stay, watch } => {
@@ -317,6 +319,19 @@ fn next_of(events: &mut broadcast::Receiver<Arc<Happened>>, watch: bool) -> Opti
             Err(TryRecvError::Empty | TryRecvError::Closed) => return None,
         }
     }
+}
+
+/// Returns how a run and each of its steps stand, for a drawing.
+fn marks(plan: &Plan, state: &RunState) -> draw::Marks {
+    let steps = (0..plan.steps.len()).map(|n| {
+        let ix = StepIx(u32::try_from(n).unwrap_or(u32::MAX));
+        let status = state.step_status(ix).replace('_', " ");
+        match state.via(plan, ix).filter(|via| *via != PRIMARY) {
+            Some(via) => format!("{status}, via {via}"),
+            None => status,
+        }
+    });
+    draw::Marks { title: Some(format!("run {}: {}", state.started.id, state.status())), steps: steps.collect() }
 }
 
 async fn rest(running: &Running, run: RunKey, stay: Stay) -> Result<RunReport, Problem> {

@@ -90,6 +90,7 @@ pub(in crate::cli) fn describe(entry: &Entry) -> Option<Told> {
         }
         Event::CallFailed { call, attempt, error, retry_at } => {
             let what = match call.kind {
+                CallKind::Forward if *attempt == 0 && call.member > 0 => "fallback refused".to_owned(),
                 CallKind::Forward | CallKind::Finally if *attempt == 0 => "refused".to_owned(),
                 CallKind::Forward | CallKind::Finally => format!("attempt {attempt} failed"),
                 CallKind::Confirm => "asking failed".to_owned(),

@@ -102,7 +102,7 @@ fn what_is_not_there_is_8() {
     Test::after(done).args("show nope").code(8).run().stderr_has("there is no run `nope`");
     Test::new().args("handlers core.pas").code(8).run().stderr_has("Did you mean `core.pass`?");
     let done = Test::new().workflow("w", WAITS).args("exec --id r").code(7).run();
-    Test::after(done).args("signal r anwser").code(8).run().stderr_has("the signals are answer");
+    Test::after(done).args("signal r anwser").code(8).run().stderr_has("did you mean `answer`?");
 }
 
 #[test]
@@ -133,6 +133,15 @@ fn several_runs_exit_with_the_worst() {
     let done = done.stderr_has("line 5: column 1").stderr_has("4 runs: 2 completed, 1 failed, 1 refused");
     let lines = "{\"bad\":false}\nnot json\n";
     Test::after(done).args("exec --input - --store two.redb").stdin(lines).code(3).run();
+}
+
+#[test]
+fn mistyped_steps_and_signals_are_8_and_say_what_was_meant() {
+    let parks = FAIL.replace(" } }\n", " }, on_error: park }\n");
+    let done = Test::new().workflow("w", &parks).args("exec --id r").code(7).run();
+    let done = Test::after(done).args("retry r --from onyl").code(8).run().stderr_has("did you mean `only`?");
+    let done = Test::after(done).args("signal r go").code(8).run().stderr_has("nor for any other");
+    Test::after(done).args("retry r --from other").code(8).run().stderr_has("its steps are only");
 }
 
 #[test]

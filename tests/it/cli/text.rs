@@ -32,6 +32,13 @@ fn quiet_is_quiet() {
 }
 
 #[test]
+fn verbose_logs_what_is_done() {
+    let done = Test::new().workflow("w", PASS).args("exec -v").run();
+    let done = done.stderr_has("the workflow is valid").stderr_has("this process holds the store");
+    assert!(!Test::after(done).args("exec").run().stderr.contains("holds the store"));
+}
+
+#[test]
 fn next_commands_name_the_store() {
     let done = Test::new().workflow("w", FAIL).args("exec --id r --store x.redb").code(1).run();
     let done = done.stderr_has("next     flowrun --store x.redb history r");
@@ -51,8 +58,22 @@ fn validate_names_each_file() {
 fn graphs_are_of_workflows_and_of_runs() {
     let done = Test::new().workflow("w", PASS).args("exec --id r").run();
     let done = Test::after(done).args("graph").run().stdout_has("only");
+    let done = Test::after(done).args("graph r").run().stdout_has("w, run r: completed").stdout_has("[succeeded]");
     let done = Test::after(done).args("graph r --format mermaid").run().stdout_has("flowchart TD");
+    let done = done.stdout_has("only<br/>core.pass<br/>[succeeded]");
     Test::after(done).args("graph nothing").code(8).run().stderr_has("neither a workflow nor a run");
+}
+
+#[test]
+fn an_undo_is_drawn_under_what_it_undoes() {
+    let workflow = "steps:
+  only:
+    uses: core.fail
+    with: { code: my.code }
+    fallback: [{ name: other, uses: core.pass, with: {}, compensate: { uses: core.pass, with: {} } }]
+";
+    let done = Test::new().workflow("w", workflow).args("graph").run();
+    done.stdout_has("1  only  core.fail\n         else other: core.pass\n           undo core.pass\n");
 }
 
 #[test]
