@@ -3,7 +3,7 @@
 use super::describe::{coded, time};
 use super::paint::{Paint, Tone, columns, one_line, tone_of};
 use super::screen::{Screen, shell_word};
-use crate::engine::report::{OwedReport, RunReport, WaitReport};
+use crate::engine::report::{OwedReport, RunReport, StepReport, WaitReport};
 use crate::machine::event::Compensation;
 use crate::time::Timestamp;
 
@@ -30,12 +30,23 @@ impl Lines<'_> {
 
     /// Writes a list in as many lines as it takes.
     fn list(&mut self, word: &str, tone: Tone, items: &[String]) {
-        let room = self.width.saturating_sub(WORD + 2).max(20);
+        let last = items.len().saturating_sub(1);
+        let item = |(n, item): (usize, &String)| if n < last { format!("{item}, ") } else { item.clone() };
+        self.fill(word, tone, items.iter().enumerate().map(item));
+    }
+
+    /// Writes a text in as many lines as it takes, broken between words.
+    fn text(&mut self, word: &str, tone: Tone, text: &str) {
+        self.fill(word, tone, text.split_whitespace().map(|word| format!("{word} ")));
+    }
+
+    /// Fills lines with pieces that stay whole.
+    fn fill(&mut self, word: &str, tone: Tone, pieces: impl Iterator<Item = String>) {
+        let room = self.width.saturating_sub(WORD + 1).max(20);
         let mut lines = vec![String::new()];
-        for (n, item) in items.iter().enumerate() {
-            let item = if n + 1 < items.len() { format!("{item}, ") } else { item.clone() };
+        for item in pieces {
             let line = lines.last_mut().expect("there is one from the start");
-            if !line.is_empty() && columns(line) + columns(&item) > room {
+            if !line.is_empty() && columns(line) + columns(item.trim_end()) > room {
                 lines.push(item);
             } else {
                 line.push_str(&item);
@@ -84,14 +95,17 @@ pub(in crate::cli) fn summary(report: &RunReport, paint: Paint, screen: &Screen)
         let text = format!("{}{}", step.unwrap_or_default(), error.code);
         lines.line("because", Tone::Bad, &text);
         if !error.message.is_empty() && error.message != error.code {
-            lines.line("", Tone::Plain, &error.message);
+            lines.text("", Tone::Plain, &error.message);
         }
     }
     if let Some(parked) = &report.parked {
-        lines.line("because", Tone::Care, &coded(&parked.code, &parked.message));
-        let errors = report.steps.iter().filter_map(|(name, step)| step.error.as_ref().map(|error| (name, error)));
-        for (name, error) in errors.take(LINES_MAX) {
-            lines.line("", Tone::Plain, &format!("{name}: {}", coded(&error.code, &error.message)));
+        lines.text("because", Tone::Care, &coded(&parked.code, &parked.message));
+        // A failed step that the run passed over is not why it stands.
+        let to_blame =
+            |name: &str, step: &StepReport| step.status == "running" || parked.message.contains(&format!("`{name}`"));
+        let steps = report.steps.iter().filter(|(name, step)| to_blame(name, step));
+        for text in steps.filter_map(|(name, step)| stands(name, step)).take(LINES_MAX) {
+            lines.text("at", Tone::Bad, &text);
         }
     }
     for wait in report.waiting_for.iter().take(LINES_MAX) {
@@ -106,7 +120,7 @@ pub(in crate::cli) fn summary(report: &RunReport, paint: Paint, screen: &Screen)
     let ended_badly = matches!(report.status.as_str(), "failed" | "cancelled");
     if !report.owed.is_empty() {
         for owed in report.owed.iter().take(LINES_MAX) {
-            lines.line("left", Tone::Bad, &owed_line(owed));
+            lines.text("left", Tone::Bad, &owed_line(owed));
         }
         if report.owed.len() > LINES_MAX {
             lines.line("", Tone::Quiet, &format!("and {} more", report.owed.len() - LINES_MAX));
@@ -131,6 +145,18 @@ pub(super) fn waits(wait: &WaitReport) -> String {
     let signal = wait.signal.as_ref().map_or_else(String::new, |signal| format!(" for signal {signal}"));
     let until = wait.until.as_ref().map_or_else(String::new, |until| format!(" until {until}"));
     format!("{}{signal}{until}", wait.step)
+}
+
+/// Says where a step of a parked run stands, if it is one that does not go on.
+fn stands(name: &str, step: &StepReport) -> Option<String> {
+    let attempts = step.attempts;
+    let why = step.error.as_ref().map_or_else(String::new, |e| format!(": {}", coded(&e.code, &e.message)));
+    match step.status.as_str() {
+        "running" => Some(format!("{name}, whose attempt {attempts} was cut off")),
+        "failed" | "unknown" if attempts == 1 => Some(format!("{name}, {} at its only attempt{why}", step.status)),
+        "failed" | "unknown" => Some(format!("{name}, {} after {attempts} attempts{why}", step.status)),
+        _ => None,
+    }
 }
 
 fn owed_line(owed: &OwedReport) -> String {
