@@ -76,13 +76,16 @@ impl SourceCode for Source<'_> {
         before: usize,
         after: usize,
     ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
-        let inner = self.0.text.read_span(span, before, after)?;
+        // Only the lines that are shown are handed over: miette walks through all it is given, for every finding.
+        let (first, window) = self.0.lines_around(Span::new(span.offset(), span.len()), before, after);
+        let inside = SourceSpan::from((span.offset() - window.start, span.len()));
+        let inner = self.0.text[window.range()].read_span(&inside, before, after)?;
         let column = if before == 0 { self.0.place(span.offset()).column - 1 } else { inner.column() };
         Ok(Box::new(MietteSpanContents::new_named(
             self.0.path.clone(),
             inner.data(),
-            *inner.span(),
-            inner.line(),
+            SourceSpan::from((inner.span().offset() + window.start, inner.span().len())),
+            inner.line() + first,
             column,
             inner.line_count(),
         )))

@@ -94,6 +94,16 @@ impl SourceFile {
         Span { start, len: line.trim_end().len() }
     }
 
+    /// Returns the span of the lines that a span touches, with some lines before and after it, and how many lines come
+    /// before them all.
+    #[must_use]
+    pub fn lines_around(&self, span: Span, before: usize, after: usize) -> (usize, Span) {
+        let line = |offset: usize| self.lines.partition_point(|start| *start <= offset) - 1;
+        let first = line(span.start).saturating_sub(before);
+        let end = self.lines.get(line(span.end()) + after + 1).copied().unwrap_or(self.text.len());
+        (first, Span::from(self.lines[first]..end))
+    }
+
     /// Returns the nearest character boundary at or before a byte.
     fn floor(&self, offset: usize) -> usize {
         let mut at = offset.min(self.text.len());
@@ -116,6 +126,14 @@ mod tests {
         assert_eq!(file.place(8), Place { line: 2, column: 2 });
         assert_eq!(file.place(10), Place { line: 2, column: 3 });
         assert_eq!(file.place(1_000), Place { line: 3, column: 1 });
+    }
+
+    #[test]
+    fn lines_around_a_span_are_whole_lines() {
+        let file = SourceFile::new("a", "a\nbb\nccc\ndd\ne");
+        assert_eq!(file.lines_around(Span::new(6, 1), 1, 1), (1, Span::from(2..12)));
+        assert_eq!(file.lines_around(Span::new(0, 1), 1, 0), (0, Span::from(0..2)));
+        assert_eq!(file.lines_around(Span::new(12, 1), 9, 9), (0, Span::from(0..13)));
     }
 
     #[test]
