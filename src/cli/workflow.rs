@@ -107,6 +107,7 @@ pub(super) fn overrides(settings: &Settings) -> Result<Overrides, Problem> {
     for set in &settings.sets {
         let (path, value) = set
             .split_once('=')
+            .filter(|(path, _)| path.split('.').all(|name| !name.is_empty()))
             .ok_or_else(|| Problem::usage(format!("--set {set}: a setting is given as PATH=VALUE")))?;
         sets.push((path.to_owned(), value.to_owned()));
     }
