@@ -181,6 +181,7 @@ fn input_schema(parsed: &Parsed, read: Read<'_>, findings: &mut Vec<Finding>) ->
     let Some(input) = &parsed.document.input else { return (files, None) };
     let mut root = Value::Object(input.clone());
     let mut definitions = Map::new();
+    let mut references: IndexMap<String, String> = IndexMap::new();
     let mut waiting = VecDeque::new();
     let mut sound = true;
     // A schema that is nothing but a reference to a file is that file; so its places need no detour.
@@ -211,6 +212,7 @@ fn input_schema(parsed: &Parsed, read: Read<'_>, findings: &mut Vec<Finding>) ->
         match fetch(&name, read, &mut files) {
             Ok(mut schema) => {
                 rewrite(&mut schema, &at, &name, &base, &mut waiting, &mut problems);
+                references.insert(name.clone(), at);
                 definitions.insert(name, schema);
             }
             Err(why) => problems.push((at, name, why)),
@@ -231,15 +233,39 @@ fn input_schema(parsed: &Parsed, read: Read<'_>, findings: &mut Vec<Finding>) ->
         return (files, None);
     }
     if let Err(error) = schema::compile(&root) {
-        let message = match &whole {
-            Some(name) => format!("`{name}` is not a valid JSON Schema: {error}"),
+        // The file at fault may be one that another file names; findings are shown in the workflow.
+        let below = error.pointer.strip_prefix("/$defs/").and_then(|rest| {
+            let (name, inner) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
+            let name = name.replace("~1", "/").replace("~0", "~");
+            files.contains_key(&name).then(|| (name, inner.to_owned()))
+        });
+        let at_fault = below.or_else(|| whole.clone().map(|name| (name, error.pointer.clone())));
+        let message = match &at_fault {
+            Some((name, inner)) => {
+                let place = place_in(&files[name], inner);
+                format!("`{name}` is not a valid JSON Schema: {place}{error}")
+            }
             None => format!("not a valid JSON Schema: {error}"),
         };
-        let place = if whole.is_some() { "/input/$ref".to_owned() } else { format!("/input{}", error.pointer) };
+        let place = match (&whole, at_fault) {
+            (Some(_), _) => "/input/$ref".to_owned(),
+            (None, Some((name, _))) => references.get(&name).cloned().unwrap_or_else(|| "/input".to_owned()),
+            (None, None) => format!("/input{}", error.pointer),
+        };
         findings.push(Finding::error(FindingCode::BadSchema, parsed.tree.span(&place, Part::Value), message));
         return (files, None);
     }
     (files, Some(root))
+}
+
+/// Says where in a file a JSON pointer leads to; JSON is YAML too.
+fn place_in(text: &str, pointer: &str) -> String {
+    let file = SourceFile::new("", text);
+    let (tree, _) = Tree::read(&file, &Limits::default());
+    tree.map_or_else(String::new, |tree| {
+        let place = file.place(tree.span(pointer, Part::Value).start);
+        format!("line {}, column {}: ", place.line, place.column)
+    })
 }
 
 fn bad_ref(parsed: &Parsed, at: &str, name: &str, why: &str) -> Finding {
@@ -251,10 +277,19 @@ fn fetch(name: &str, read: Read<'_>, files: &mut Files) -> Result<Value, String>
     let text = read(name)?;
     let limits = Limits::default();
     let mut value = if Path::new(name).extension().is_some_and(|e| e == "yaml" || e == "yml") {
-        let (tree, findings) = Tree::read(&SourceFile::new(name, &text), &limits);
+        let file = SourceFile::new(name, &text);
+        let (tree, findings) = Tree::read(&file, &limits);
         match (tree, findings.first()) {
             (Some(tree), None) => tree.value().clone(),
-            (_, first) => return Err(first.map_or_else(|| "it is empty".to_owned(), |f| f.message.clone())),
+            (_, first) => {
+                return Err(first.map_or_else(
+                    || "it is empty".to_owned(),
+                    |finding| {
+                        let place = file.place(finding.span.start);
+                        format!("line {}, column {}: {}", place.line, place.column, finding.message)
+                    },
+                ));
+            }
         }
     } else {
         json::read_json(&text, &limits).map_err(|error| error.to_string())?

@@ -1,7 +1,7 @@
 //! Whether policies can do what they say: values that fit, error codes that can occur, skipping that is decided.
 
-use crate::failure::ErrorKind;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
 
 use super::context::Context;
 use super::skips::Skips;
@@ -9,8 +9,12 @@ use super::suggest;
 use crate::diag::{Finding, FindingCode, Severity};
 use crate::dsl::document::Retry;
 use crate::dsl::tree::join;
+use crate::failure::ErrorKind;
 use crate::handlers::contract::Contract;
+use crate::plan;
 use crate::plan::calls::{self, At, CallAt, MemberAt};
+use crate::plan::draw::time_text;
+use crate::plan::settings::Settings;
 
 /// Codes that the engine may end any call with.
 const ENGINE: &[&str] =
@@ -19,6 +23,7 @@ const ENGINE: &[&str] =
 /// Checks the policies.
 pub(crate) fn check(cx: &Context<'_>, skips: &Skips, findings: &mut Vec<Finding>) {
     retry_codes(cx, findings);
+    delays(cx, findings);
     for step in &cx.steps {
         fallbacks(cx, &step.members, findings);
     }
@@ -72,6 +77,51 @@ fn retry_codes(cx: &Context<'_>, findings: &mut Vec<Finding>) {
         }
     }
     findings.extend(verdicts.0.into_values().flatten());
+}
+
+/// A first delay above the longest one would be cut to it without a word.
+fn delays(cx: &Context<'_>, findings: &mut Vec<Finding>) {
+    let settings = Settings::new(Arc::new(cx.config.clone()));
+    let default = plan::Retry::default().max_delay;
+    // An entry of `retries` is judged where it is used, because its users may add what it lacks.
+    let in_calls = cx.calls().filter_map(|call| call.retry.clone());
+    let in_defaults = cx.document.defaults.iter().filter_map(|(handler, policies)| {
+        let pointer = join(&join("/defaults", handler), "retry");
+        Some(At { value: policies.retry.as_ref()?, pointer })
+    });
+    let mut judged = HashSet::new();
+    for retry in in_calls.chain(in_defaults) {
+        let merged = calls::retry(cx.document, &retry);
+        let Some(delay) = merged.delay else { continue };
+        let Ok(first) = settings.duration(delay.value) else { continue };
+        let written = delay.value.0.as_str().filter(|text| !text.contains("{{"));
+        let shown = written.map_or_else(|| time_text(first), str::to_owned);
+        match merged.max_delay {
+            Some(longest) => {
+                let Ok(most) = settings.duration(longest.value) else { continue };
+                if first > most && judged.insert((delay.pointer.clone(), longest.pointer.clone())) {
+                    let message =
+                        format!("the first delay of {shown} is longer than the longest of {}", time_text(most));
+                    findings.push(
+                        Finding::error(FindingCode::SettingMisfit, cx.value(&delay.pointer), message)
+                            .related(cx.value(&longest.pointer), "the longest delay")
+                            .help("Raise `max_delay`, or lower `delay`."),
+                    );
+                }
+            }
+            None if first > default
+                && !cx.left_out(&join(&retry.pointer, "max_delay"))
+                && judged.insert((delay.pointer.clone(), String::new())) =>
+            {
+                let message = format!("this delay is cut to {}, the default of `max_delay`", time_text(default));
+                findings.push(
+                    Finding::warning(FindingCode::DelayCutShort, cx.value(&delay.pointer), message)
+                        .help(format!("Write `max_delay: {shown}` beside it, or more if delays are to grow.")),
+                );
+            }
+            None => {}
+        }
+    }
 }
 
 /// Returns what is wrong with an error code that a retry names.

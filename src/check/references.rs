@@ -17,6 +17,7 @@ use crate::plan::calls::{self, At, CallAt, Role};
 use crate::plan::compile::condition_text;
 use crate::plan::settings;
 use crate::template::{Expression, Reference, Template, TemplateError};
+use crate::time::Timestamp;
 
 /// A path that was read.
 pub(crate) struct Reading {
@@ -136,6 +137,8 @@ impl<'a> Walk<'a, '_> {
                 self.is_a_list(&list, &pointer);
             }
             inside.item = Some((step.as_.as_deref().unwrap_or("item"), cx.item_type(step)));
+        } else if cx.left_out(&join(&at.at, "foreach")) {
+            inside.item = Some((step.as_.as_deref().unwrap_or("item"), Type::Any));
         }
         if let Some(concurrency) = &step.concurrency {
             self.policy(&concurrency.0, &join(&at.at, "concurrency"));
@@ -143,7 +146,10 @@ impl<'a> Walk<'a, '_> {
         if let Some(wait) = &step.wait {
             let pointer = join(&at.at, "wait");
             if let Some(until) = &wait.until {
-                self.expression(until, &join(&pointer, "until"), &outside);
+                let pointer = join(&pointer, "until");
+                if let Some(time) = self.expression(until, &pointer, &outside) {
+                    self.is_a_time(&time, &pointer);
+                }
             }
             for (time, key) in [(&wait.for_, "for"), (&wait.timeout, "timeout")] {
                 if let Some(time) = time {
@@ -254,7 +260,19 @@ impl<'a> Walk<'a, '_> {
             Some(range) => self.cx.tree.inside(pointer, range),
             None => self.cx.value(pointer),
         };
-        self.findings.push(Finding::error(FindingCode::TemplateSyntax, span, error.message).help_if(error.help));
+        let help = error.help.or_else(|| self.meant(pointer));
+        self.findings.push(Finding::error(FindingCode::TemplateSyntax, span, error.message).help_if(help));
+    }
+
+    /// Guesses what a bare expression that cannot be understood was meant to be.
+    fn meant(&self, pointer: &str) -> Option<String> {
+        let key = pointer.rsplit('/').next().filter(|key| matches!(*key, "when" | "foreach" | "until"))?;
+        let text = self.cx.tree.value().pointer(pointer)?.as_str()?.trim();
+        if key == "until" && text.starts_with(|c: char| c.is_ascii_digit()) {
+            return Some(format!("A time that is written out is a text in quotes: `until: \"'{text}'\"`."));
+        }
+        let template = text.contains("{{");
+        template.then(|| format!("`{key}` is an expression as a whole: write it without `{{{{` and `}}}}`."))
     }
 
     /// Keeps a `/` one side of which is a path to whole numbers, and the other no fraction.
@@ -272,6 +290,30 @@ impl<'a> Walk<'a, '_> {
         let types: Vec<_> = beside.filter_map(|r| self.cx.path_type(&r.path)).collect();
         if !types.is_empty() && types.iter().all(Type::is_integer) {
             self.readings.divisions.push(self.cx.tree.inside(pointer, operator));
+        }
+    }
+
+    fn is_a_time(&mut self, expression: &Expression, pointer: &str) {
+        const HELP: &str =
+            "Give it an expression that yields a text such as `2030-01-31T12:00:00Z`, with the offset from UTC.";
+        let found = if let Some(value) = expression.literal() {
+            match value.as_str() {
+                Some(text) if Timestamp::parse(text).is_ok() => None,
+                Some(text) => Some(format!("`{text}` is not one with its offset")),
+                None => Some(format!("this is {}", kind_of(&value))),
+            }
+        } else {
+            match expression.references() {
+                [path] if path.plain => {
+                    let known = self.cx.path_type(&path.path);
+                    known.and_then(|known| known.never_text()).map(|kind| format!("this is {kind}"))
+                }
+                _ => None,
+            }
+        };
+        if let Some(found) = found {
+            let message = format!("`until` needs a date and time, and {found}");
+            self.findings.push(Finding::error(FindingCode::NotATime, self.cx.value(pointer), message).help(HELP));
         }
     }
 

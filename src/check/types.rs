@@ -116,6 +116,24 @@ impl<'a> Type<'a> {
         }
     }
 
+    /// Returns what the type's values are if none of them is a text.
+    pub fn never_text(&self) -> Option<&'static str> {
+        match self {
+            Self::Any => None,
+            Self::List(_) => Some("a list"),
+            Self::Value(value) | Self::Written(value) => (!value.is_string()).then(|| kind_of(value)),
+            Self::Schemas(schemas) => {
+                let mut kind = None;
+                for schema in schemas {
+                    for view in schema.views()? {
+                        kind = kind.filter(|k| *k != "null").or(Some(excluded(&view, "string")?));
+                    }
+                }
+                kind
+            }
+        }
+    }
+
     /// Tells whether every value of the type is certainly a whole number.
     pub fn is_integer(&self) -> bool {
         match self {

@@ -133,6 +133,8 @@ pub(crate) fn unused(cx: &Context<'_>, readings: &Readings, findings: &mut Vec<F
     if !has_error(findings, &[FindingCode::UnknownService]) {
         let mut used: HashSet<&str> = cx.calls().filter_map(|c| Some(c.service.as_ref()?.value)).collect();
         used.extend(document.defaults.values().filter_map(|d| d.service.as_deref()));
+        // A wait must not name one, which is an error of its own; the service is not useless for that.
+        used.extend(document.steps.values().filter_map(|s| s.service.as_deref()));
         for name in document.services.keys().filter(|name| !used.contains(name.as_str())) {
             let span = cx.key(&join("/services", name));
             findings.push(never_used(FindingCode::UnusedService, span, &format!("the service `{name}`")));

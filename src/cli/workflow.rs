@@ -112,9 +112,10 @@ pub(super) fn overrides(settings: &Settings) -> Result<Overrides, Problem> {
     };
     let mut sets = Vec::new();
     for set in &settings.sets {
-        let (path, value) = set.split_once('=').filter(|(path, _)| !path.is_empty()).ok_or_else(|| {
-            Problem::usage(format!("--set {set}: a setting is given as PATH=VALUE, such as payment.timeout=10s"))
-        })?;
+        let (path, value) =
+            set.split_once('=').filter(|(path, _)| path.split('.').all(|name| !name.is_empty())).ok_or_else(|| {
+                Problem::usage(format!("--set {set}: a setting is given as PATH=VALUE, such as payment.timeout=10s"))
+            })?;
         sets.push((path.to_owned(), value.to_owned()));
     }
     Ok(Overrides { config, sets })

@@ -153,6 +153,25 @@ fn a_schema_that_is_none_is_shown_at_its_place() {
 }
 
 #[test]
+fn a_fault_in_another_file_names_that_file_and_its_line() {
+    let workflow = "flowrun: 1\nname: a\ninput: { $ref: ../schemas/outer.json }\nsteps: { a: { uses: core.pass } }\n";
+    let outer = r#"{ "properties": { "a": { "$ref": "inner.json" } } }"#;
+    for (inner, told) in [
+        ("{\n  \"type\": \"strin\" }", "`../schemas/inner.json` is not a valid JSON Schema: line 2, column 11: "),
+        ("{\n  \"type\": [ }", "`../schemas/inner.json` cannot be used: line 2, column 13: "),
+    ] {
+        let (_, findings) = load(
+            workflow,
+            &[("project/schemas/outer.json", outer), ("project/schemas/inner.json", inner)],
+            &Overrides::default(),
+        );
+        assert_eq!(findings.len(), 1, "{findings:?}");
+        assert!(findings[0].message.starts_with(told), "{}", findings[0].message);
+        assert_eq!(findings[0].span.start, workflow.find("../schemas").expect("it stands there"));
+    }
+}
+
+#[test]
 fn the_fingerprint_is_of_the_content() {
     let base = Definition { path: "a".into(), text: "x".into(), files: Files::new(), config: json!({}) };
     let same = Definition { path: "elsewhere".into(), ..base.clone() };

@@ -115,6 +115,8 @@ codes! {
     SecretMisused = "FR0402";
     /// A `foreach` over what is no list.
     NotAList = "FR0403";
+    /// An `until` that is no point in time.
+    NotATime = "FR0404";
 
     // 05: policies.
     /// A value that does not fit its policy field.
@@ -161,6 +163,8 @@ codes! {
     NothingToUndo = "FR0808";
     /// A division that turns whole numbers into a fraction.
     FloatDivision = "FR0809";
+    /// A first delay that the longest delay cuts short.
+    DelayCutShort = "FR0810";
 }
 
 impl fmt::Display for FindingCode {

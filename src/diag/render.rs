@@ -60,6 +60,9 @@ pub fn json(finding: &Finding, file: &SourceFile) -> Value {
     })
 }
 
+/// How far apart two places may be to be shown as one piece; miette goes by the number of lines that it is told.
+const TOGETHER: usize = 8;
+
 struct Report<'a> {
     finding: &'a Finding,
     file: &'a SourceFile,
@@ -87,7 +90,7 @@ impl SourceCode for Source<'_> {
             SourceSpan::from((inner.span().offset() + window.start, inner.span().len())),
             inner.line() + first,
             column,
-            inner.line_count(),
+            inner.line_count() + TOGETHER,
         )))
     }
 }

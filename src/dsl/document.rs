@@ -220,7 +220,7 @@ pub struct Compensate {
     extend("oneOf" = [{ "required": ["uses"] }, { "required": ["wait"] }, { "required": ["workflow"] }]),
     extend("dependentRequired" = {
         "service": ["uses"], "timeout": ["uses"], "retry": ["uses"], "confirm": ["uses"], "compensate": ["uses"],
-        "fallback": ["uses"], "as": ["foreach"], "concurrency": ["foreach"]
+        "fallback": ["uses"], "foreach": ["uses"], "as": ["foreach"], "concurrency": ["foreach"]
     })
 )]
 pub struct Step {

@@ -147,14 +147,17 @@ impl Rules<'_> {
 
     fn only_with_uses(&mut self, at: &str, kind: &str, step: &Map<String, Value>) {
         let mut keys: Vec<&str> = WITH_USES.into_iter().filter(|key| step.contains_key(*key)).collect();
-        if kind == "wait" && step.contains_key("with") {
-            keys.push("with");
+        if kind == "wait" {
+            keys.extend(["with", "foreach"].into_iter().filter(|key| step.contains_key(*key)));
         }
         for key in keys {
-            let help = if key == "timeout" && kind == "wait" {
-                Some("Put `timeout` inside `wait`, beside `signal`.")
-            } else {
-                None
+            let help = match (kind, key) {
+                ("wait", "timeout") => Some("Put `timeout` inside `wait`, beside `signal`."),
+                ("wait", "foreach") => Some(
+                    "A step waits once. Put the wait into a step of its own, before or after the one with `foreach`.",
+                ),
+                ("wait", "compensate") => Some("A wait changes nothing, so there is nothing to undo."),
+                _ => None,
             };
             self.exclude(at, kind, key, format!("`{key}` goes only with `uses`, not with `{kind}`"), help);
         }

@@ -201,11 +201,11 @@ impl<'a> Explainer<'a> {
             .help(format!("Give it {}, or remove the line.", self.expected(owner)));
         }
         if pointer.is_empty() {
-            return self.wrong_type(span, &what, owner, value).help(self.form.start);
+            return self.wrong_type(pointer, span, &what, owner, value).help(self.form.start);
         }
         if pointer == "/flowrun" {
             if !value.is_number() {
-                return self.wrong_type(span, &what, owner, value).help("Write `flowrun: 1`.");
+                return self.wrong_type(pointer, span, &what, owner, value).help("Write `flowrun: 1`.");
             }
             return Finding::error(
                 FindingCode::Version,
@@ -251,20 +251,30 @@ impl<'a> Explainer<'a> {
                 format!("{what} must be at most {limit}, found {}", brief(value)),
             ),
             Kind::Pattern { .. } if self.definition(owner).is_some_and(|d| d.get("minimum").is_some()) => {
-                self.wrong_type(span, &what, owner, value)
+                self.wrong_type(pointer, span, &what, owner, value)
             }
             Kind::Pattern { .. } => {
                 let separator = if pointer == "/name" { '-' } else { '_' };
                 bad_name(value.as_str().unwrap_or_default(), &what, separator, span)
             }
-            _ => self.wrong_type(span, &what, owner, value),
+            _ => self.wrong_type(pointer, span, &what, owner, value),
         }
     }
 
-    fn wrong_type(&self, span: Span, what: &str, owner: &str, value: &Value) -> Finding {
+    fn wrong_type(&self, pointer: &str, span: Span, what: &str, owner: &str, value: &Value) -> Finding {
         let expected = self.expected(owner);
         let list_wanted = self.definition(owner).is_some_and(|d| d.get("type") == Some(&json!("array")));
+        let key = pointer.rsplit('/').next().unwrap_or_default();
         let help = match value {
+            Value::String(text) if key == "wait" && duration::parse(text).is_ok() => {
+                Some(format!("Write `wait: {{ for: {text} }}`."))
+            }
+            Value::String(text) if key == "compensate" && text == "none" => Some(
+                "Write `compensate: { none: REASON }`, with the reason why leaving the effect is harmless.".to_owned(),
+            ),
+            Value::Array(_) if key == "foreach" => {
+                Some("It is an expression: put the list in quotes, or into `config`.".to_owned())
+            }
             Value::String(text) if list_wanted => Some(format!("Write `[{}]`.", clip(text))),
             Value::Number(_) | Value::Bool(_) if expected == "a text" => Some(format!("Quote it: `\"{value}\"`.")),
             _ => None,

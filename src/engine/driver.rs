@@ -2,7 +2,6 @@
 //!
 //! It holds join handles, mailboxes and permits, and no second copy of a status: what a run is, its machine says.
 
-use crate::failure::Failure;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -12,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::executor::{self, Job};
 use super::services::Asker;
 use super::{EngineError, Inner, Patience, Recorded, Running};
+use crate::failure::Failure;
 use crate::machine::event::{Answer, Entry};
 use crate::machine::policy::breaker::{Admission, Health};
 use crate::machine::state::{Alarm, CallIx};

@@ -2,7 +2,6 @@
 //!
 //! Here the engine's own errors are made (SPEC 6.4): `timeout`, `panic`, `bad_output`.
 
-use crate::failure::Failure;
 use std::sync::Arc;
 
 use serde_json::json;
@@ -12,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::driver::{AttemptEnd, Message};
 use super::{Inner, LATE_GRACE, Moment, secrets};
 use crate::failure::ErrorKind;
+use crate::failure::Failure;
 use crate::faults::{Action, CallFacts};
 use crate::handlers::context::StepCtx;
 use crate::handlers::outcome::{Confirmation, Reply, StepError};

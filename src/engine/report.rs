@@ -1,10 +1,10 @@
 //! A run as it is shown: by `exec`, `resume` and `show`.
 
-use crate::failure::Failure;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::failure::Failure;
 use crate::machine::event::{CallKind, Place};
 use crate::machine::event::{Cause, Compensation, Conclusion, Entry, Event, Status};
 use crate::machine::state::{Alarm, ItemState, RunState, Stage};

@@ -2,7 +2,6 @@
 //!
 //! Mistakes are collected while registering and reported together by [`Registry::finish`], before anything runs.
 
-use crate::failure::ErrorKind;
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,6 +16,7 @@ use super::ledger::{Ledger, LedgerEntry};
 use super::outcome::{BAD_INPUT, StepError};
 use super::schema::Checker;
 use super::typed::{Erased, HandlerFn, Replying, StateType};
+use crate::failure::ErrorKind;
 use crate::names::{Code, HandlerName};
 use crate::payload::Payload;
 

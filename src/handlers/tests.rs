@@ -1,4 +1,3 @@
-use crate::failure::ErrorKind;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
@@ -7,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::contract::{IfAbsent, Repeat};
 use super::{Confirmation, Duration, Registry, Reply, Secret, State, StepCtx, StepError, World};
+use crate::failure::ErrorKind;
 use crate::payload::Payload;
 use crate::time::SystemClock;
 

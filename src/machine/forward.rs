@@ -1,6 +1,5 @@
 //! Going forward: steps, items and members (SPEC 6.2, 6.3, 6.5, 6.8, 6.18, 6.19).
 
-use crate::failure::Failure;
 use serde_json::Value;
 
 use super::event::{Answer, CallKind, Cause, Event, Outcome, Place, SkipReason};
@@ -9,6 +8,7 @@ use super::state::{CallIx, End, MemberState, Phase, Progress, Stage, count};
 use super::table::IllegalTransition;
 use super::{Command, Machine, key, may_begin};
 use crate::failure::ErrorKind;
+use crate::failure::Failure;
 use crate::payload::Payload;
 use crate::plan::{Action, Member, OnError, OnSkip, Plan, StepIx, Wait, WaitLimit};
 use crate::template::TemplateError;

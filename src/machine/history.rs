@@ -1,10 +1,10 @@
 //! Events as a person or a program reads them: their type in a word, and their JSON.
 
-use crate::failure::Failure;
 use serde_json::{Map, Value, json};
 
 use super::event::{CallId, CallKind, Cause, Conclusion, Entry, Event, Outcome, Place};
 use crate::failure::ErrorKind;
+use crate::failure::Failure;
 
 /// Returns the type of an event, as `history` prints it.
 #[must_use]

@@ -35,13 +35,13 @@ mod scope;
 pub mod state;
 pub mod table;
 
-use crate::failure::Failure;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use self::event::{Answer, CallKind, Cause, Entry, Event};
 use self::state::{Alarm, CallIx, Phase, Progress, RunState};
 use self::table::IllegalTransition;
+use crate::failure::Failure;
 use crate::limits::Limits;
 use crate::names::{RunKey, ServiceName, StepName};
 use crate::payload::Payload;

@@ -2,7 +2,6 @@
 //!
 //! Here is what is remembered and what can be read off it; how events change it is in `table`.
 
-use crate::failure::Failure;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -11,6 +10,7 @@ use serde_json::{Value, json};
 use super::event::{
     Answer, CallId, CallKind, Cause, Compensation, Conclusion, Outcome, Place, RunStarted, SkipReason, Status,
 };
+use crate::failure::Failure;
 use crate::names::{Code, RunKey};
 use crate::payload::Payload;
 use crate::plan::{Action, Call, Member, Plan, Step, StepIx};

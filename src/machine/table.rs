@@ -3,7 +3,6 @@
 //! An event that the state does not allow is refused. That is a mistake of flowrun's own or a damaged journal, and
 //! the run is left alone rather than guessed at.
 
-use crate::failure::Failure;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -15,6 +14,7 @@ use super::state::{
     count, members_of,
 };
 use crate::failure::ErrorKind;
+use crate::failure::Failure;
 use crate::names::StepName;
 use crate::payload::Payload;
 use crate::plan::{OnError, Plan, Step, StepIx};

@@ -91,6 +91,13 @@ fn misfit(written: &Value, value: &Value, wanted: &str, help: Option<String>) ->
         }
         None => format!("`{value}` is not {wanted}"),
     };
+    // What a template yields is data, and never a template again.
+    let help = match value.as_str() {
+        Some(text) if text.contains("{{") => {
+            Some("Configuration is data: a template in it stays a text. Write the value itself.".to_owned())
+        }
+        _ => help,
+    };
     Misfit { message, help }
 }
 

@@ -1,9 +1,9 @@
 //! Events in words: what the step view and `history` print of each.
 
-use crate::failure::Failure;
 use std::time::Duration;
 
 use super::paint::Tone;
+use crate::failure::Failure;
 use crate::machine::event::{Answer, CallKind, Cause, Compensation, Conclusion, Entry, Event, Outcome, SkipReason};
 use crate::names::PRIMARY;
 use crate::time::Timestamp;
