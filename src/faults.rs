@@ -10,8 +10,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+use crate::failure::ErrorKind;
 use crate::handlers::Duration;
-use crate::handlers::contract::ErrorKind;
 use crate::machine::event::CallKind;
 use crate::names::{Code, HandlerName, MemberName, PRIMARY, StepName};
 use crate::plan::node::{Action as StepAction, Plan};

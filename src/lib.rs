@@ -27,6 +27,7 @@ pub mod definition;
 pub mod diag;
 pub mod dsl;
 pub mod engine;
+pub mod failure;
 pub mod faults;
 pub mod handlers;
 pub mod limits;

@@ -1,5 +1,6 @@
 //! Whether policies can do what they say: values that fit, error codes that can occur, skipping that is decided.
 
+use crate::failure::ErrorKind;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::context::Context;
@@ -8,7 +9,7 @@ use super::suggest;
 use crate::diag::{Finding, FindingCode, Severity};
 use crate::dsl::document::Retry;
 use crate::dsl::tree::join;
-use crate::handlers::contract::{Contract, ErrorKind};
+use crate::handlers::contract::Contract;
 use crate::plan::calls::{self, At, CallAt, MemberAt};
 
 /// Codes that the engine may end any call with.

@@ -60,6 +60,10 @@ fn run(registry: Registry, arguments: &[OsString]) -> ExitCode {
     let Cli { global, verb } = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
+            if error.use_stderr() && wants_json(arguments) {
+                tell(&usage(&error).to_json().to_string());
+                return ExitCode::Usage;
+            }
             // Help and version are answers; both streams may be gone.
             let _ = error.print();
             return if error.use_stderr() { ExitCode::Usage } else { ExitCode::Done };
@@ -72,6 +76,32 @@ fn run(registry: Registry, arguments: &[OsString]) -> ExitCode {
         screen.problem(&problem);
         problem.exit
     })
+}
+
+/// Tells whether a command line that cannot be understood asks for JSON all the same.
+fn wants_json(arguments: &[OsString]) -> bool {
+    let words: Vec<&str> = arguments.iter().filter_map(|word| word.to_str()).collect();
+    let joined = |word: &&str| ["-o", "-o=", "--output="].iter().any(|o| is_json(word.strip_prefix(o).unwrap_or("")));
+    words.iter().any(joined) || words.windows(2).any(|w| matches!(w[0], "-o" | "--output") && is_json(w[1]))
+}
+
+fn is_json(format: &str) -> bool {
+    matches!(format, "json" | "jsonl")
+}
+
+/// Returns what is wrong with a command line as a problem like any other.
+fn usage(error: &clap::Error) -> Problem {
+    let text = error.render().to_string();
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let message = lines.next().unwrap_or_default();
+    let (help, details): (Vec<&str>, Vec<&str>) =
+        lines.filter(|line| !line.starts_with("For more information")).partition(|line| line.starts_with("tip: "));
+    let problem = Problem::usage(message.strip_prefix("error: ").unwrap_or(message));
+    let problem = problem.details(details.into_iter().map(str::to_owned));
+    match help.first().and_then(|tip| tip.strip_prefix("tip: ")) {
+        Some(tip) => problem.help(tip),
+        None => problem,
+    }
 }
 
 fn start(app: &App, verb: &Verb, program: &str) -> Result<ExitCode, Problem> {

@@ -57,9 +57,7 @@ pub(super) async fn list(app: &App, args: &args::List) -> Result<ExitCode, Probl
 }
 
 pub(super) async fn show(app: &App, args: &args::OneRun) -> Result<ExitCode, Problem> {
-    let Some(answer) = read_run(app, &args.run, Request::Show { run: args.run.clone() }).await? else {
-        return Ok(ExitCode::Done);
-    };
+    let answer = read_run(app, &args.run, Request::Show { run: args.run.clone() }).await?;
     let Answer::Report(report) = answer else { return Err(Problem::bug("a run was answered with something else")) };
     if app.screen.is_text() {
         app.screen.answer(&show::run(&report, &app.screen))?;
@@ -70,9 +68,7 @@ pub(super) async fn show(app: &App, args: &args::OneRun) -> Result<ExitCode, Pro
 }
 
 pub(super) async fn history(app: &App, args: &args::OneRun) -> Result<ExitCode, Problem> {
-    let Some(answer) = read_run(app, &args.run, Request::History { run: args.run.clone() }).await? else {
-        return Ok(ExitCode::Done);
-    };
+    let answer = read_run(app, &args.run, Request::History { run: args.run.clone() }).await?;
     let Answer::History { entries, json } = answer else {
         return Err(Problem::bug("a history was answered with something else"));
     };
@@ -92,16 +88,9 @@ pub(super) async fn read(app: &App, request: Request) -> Result<Option<Answer>, 
     Ok(Some(answer))
 }
 
-/// Reads about a run; without a store only a named run is missing.
-async fn read_run(app: &App, run: &str, request: Request) -> Result<Option<Answer>, Problem> {
-    let answer = read(app, request).await?;
-    if answer.is_none() {
-        if run != "@last" {
-            return Err(no_run(app, run));
-        }
-        no_store(app);
-    }
-    Ok(answer)
+/// Reads about a run.
+async fn read_run(app: &App, run: &str, request: Request) -> Result<Answer, Problem> {
+    read(app, request).await?.ok_or_else(|| no_run(app, run))
 }
 
 fn no_run(app: &App, run: &str) -> Problem {
@@ -206,6 +195,9 @@ async fn operate(app: &App, need: Need, run: &str, task: Task, stay: Stay) -> Re
             return Err(no_run(app, run));
         }
         no_store(app);
+        if !app.screen.is_text() {
+            app.screen.json_list("runs", &[])?;
+        }
         return Ok(ExitCode::Done);
     };
     let rested = stay_with(app, &session, task, stay).await;

@@ -76,7 +76,11 @@ fn check(app: &App) -> Result<ExitCode, Problem> {
     let report = match crate::store::check::check(path, fingerprint) {
         Err(crate::store::journal::StoreError::Absent { .. }) => {
             no_store(app);
-            return Ok(ExitCode::Done);
+            if screen.is_text() {
+                return Ok(ExitCode::Done);
+            }
+            // Where nothing is, nothing is wrong.
+            crate::store::check::Report::default()
         }
         other => other?,
     };

@@ -24,7 +24,7 @@ pub(super) fn test(app: &App, args: &Test) -> Result<ExitCode, Problem> {
         for result in &played.files {
             if !screen.is_text() {
                 if screen.format == Format::Jsonl {
-                    screen.json(&result.to_json())?;
+                    screen.json_list("files", &[result.to_json()])?;
                 }
                 continue;
             }

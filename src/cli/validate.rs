@@ -40,7 +40,7 @@ pub(super) fn validate(app: &App, args: &Validate) -> Result<ExitCode, Problem> 
         let findings: Vec<Value> = examined.findings.iter().map(|f| diag::json(f, &examined.file)).collect();
         let file = json!({ "path": path.display().to_string(), "valid": valid, "findings": findings });
         if screen.format == Format::Jsonl {
-            screen.json(&file)?;
+            screen.json_list("files", &[file])?;
         } else {
             shown.push(file);
         }

@@ -2,6 +2,7 @@
 //!
 //! It holds join handles, mailboxes and permits, and no second copy of a status: what a run is, its machine says.
 
+use crate::failure::Failure;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -11,11 +12,11 @@ use tokio_util::sync::CancellationToken;
 use super::executor::{self, Job};
 use super::services::Asker;
 use super::{EngineError, Inner, Patience, Recorded, Running};
-use crate::machine::event::{Answer, Entry, Failure};
+use crate::machine::event::{Answer, Entry};
 use crate::machine::policy::breaker::{Admission, Health};
 use crate::machine::state::{Alarm, CallIx};
-use crate::machine::{Advance, Command, Input, Machine, Stuck};
-use crate::names::ServiceName;
+use crate::machine::{Advance, Command, Input, Machine, Refusal, Stuck};
+use crate::names::{RunKey, ServiceName};
 use crate::payload::Payload;
 use crate::store::format;
 use crate::store::journal::{Commit, DoneRow, StartRow, StoreError};
@@ -64,6 +65,8 @@ pub(super) struct Position {
     pub(super) next_wait: Option<Timestamp>,
     /// This process has recorded an outcome of it.
     pub(super) heard: bool,
+    /// Nothing of it is under way in this process.
+    pub(super) idle: bool,
     /// It was put down.
     pub(super) down: bool,
     /// What broke it.
@@ -116,6 +119,7 @@ pub(super) struct Driver {
     held: bool,
     /// Putting the run down is not recorded: it was not taken over either.
     passing: bool,
+    heard: bool,
 }
 
 impl Driver {
@@ -136,8 +140,14 @@ impl Driver {
             begun: 0,
             held: false,
             passing: false,
+            heard: false,
         };
         (driver, running)
+    }
+
+    /// Returns the key of the run.
+    pub(super) fn key(&self) -> RunKey {
+        self.machine.state().key
     }
 
     /// Says that the run is new: its first event is recorded together with what follows from it.
@@ -159,6 +169,8 @@ impl Driver {
         if let Err(error) = self.go_on().await {
             match error {
                 EngineError::Store(error) => self.inner.halt(error),
+                // Another submission was faster with the same id; this run was never written.
+                EngineError::Conflict { message } => self.position.send_modify(|p| p.broken = Some(message)),
                 other => {
                     tracing::error!(run = %key, error = %other, "the run is left alone");
                     self.position.send_modify(|p| p.broken = Some(other.to_string()));
@@ -270,7 +282,7 @@ impl Driver {
     fn take(&mut self, message: Message, turn: &mut Turn) -> Result<(), EngineError> {
         match message {
             Message::Input(input) => self.decide(input, turn),
-            Message::Operate(input, reply) => match self.decide(input, turn) {
+            Message::Operate(input, reply) => match self.operate(input, turn) {
                 Err(EngineError::Refused(refusal)) => {
                     turn.replies.push((reply, Err(refusal.into())));
                     Ok(())
@@ -284,7 +296,7 @@ impl Driver {
             Message::Admission { call, answer } => self.admission(call, answer, turn),
             Message::Ended { call, attempt, serial, end } => {
                 let in_time = self.attempt_ended(call, serial, &end, turn);
-                self.position.send_modify(|p| p.heard = true);
+                self.heard = true;
                 let input = match end {
                     AttemptEnd::Returned(result) if in_time => Input::Ended { call, attempt, result },
                     AttemptEnd::Answered(answer, output) if in_time => {
@@ -299,6 +311,16 @@ impl Driver {
             }
             Message::Hold | Message::PutDown => Ok(()),
         }
+    }
+
+    fn operate(&mut self, input: Input, turn: &mut Turn) -> Result<(), EngineError> {
+        // Going on without a handler or a secret would turn its absence into a failure of the run.
+        if matches!(input, Input::Retry { .. })
+            && let Some((_, message)) = self.inner.obstacle(self.machine.plan())
+        {
+            return Err(Refusal::Conflict { message }.into());
+        }
+        self.decide(input, turn)
     }
 
     /// Lets the machine decide, and answers at once what the services can answer at once.
@@ -459,10 +481,15 @@ impl Driver {
     fn show_position(&self) {
         let state = self.machine.state();
         let idle = self.attempts.is_empty() && !self.machine.waits_for_a_place();
+        let now = self.inner.clock.now();
         self.position.send_modify(|position| {
             position.is_final = state.is_final();
+            position.heard = self.heard;
+            position.idle = idle;
             position.parked = state.parked.is_some();
-            position.waiting = state.status() == "waiting" && idle;
+            // What is due already, such as a deadline that passed while nobody was there, comes before any rest.
+            let due = state.next_alarm().is_some_and(|at| at <= now);
+            position.waiting = state.status() == "waiting" && idle && !due;
             position.next_wait =
                 state.alarms.iter().find(|(_, alarm)| matches!(alarm, Alarm::Wait(_))).map(|(at, _)| *at);
         });

@@ -2,6 +2,7 @@
 //!
 //! Here the engine's own errors are made (SPEC 6.4): `timeout`, `panic`, `bad_output`.
 
+use crate::failure::Failure;
 use std::sync::Arc;
 
 use serde_json::json;
@@ -10,12 +11,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::driver::{AttemptEnd, Message};
 use super::{Inner, LATE_GRACE, Moment, secrets};
+use crate::failure::ErrorKind;
 use crate::faults::{Action, CallFacts};
 use crate::handlers::context::StepCtx;
-use crate::handlers::contract::ErrorKind;
 use crate::handlers::outcome::{Confirmation, Reply, StepError};
 use crate::handlers::registry::Handler;
-use crate::machine::event::{Answer, CallKind, Failure};
+use crate::machine::event::{Answer, CallKind};
 use crate::machine::state::CallIx;
 use crate::names::{MemberName, PRIMARY};
 use crate::payload::Payload;

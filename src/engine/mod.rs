@@ -31,7 +31,7 @@ use crate::handlers::registry::Handlers;
 use crate::limits::Limits;
 use crate::machine::event::Entry;
 use crate::machine::state::RunState;
-use crate::machine::{Input, Machine, Refusal};
+use crate::machine::{Input, Refusal};
 use crate::names::RunKey;
 use crate::plan::Plan;
 use crate::store::journal::{Journal, StoreError};
@@ -177,6 +177,8 @@ struct Inner {
     options: EngineOptions,
     services: Services,
     runs: Mutex<HashMap<RunKey, Running>>,
+    /// Held while a run is taken over: what was read of it must still be all there is when its driver begins.
+    taking_over: tokio::sync::Mutex<()>,
     halted: watch::Sender<Option<StoreError>>,
     stopping: AtomicBool,
 }
@@ -215,6 +217,7 @@ impl Engine {
             options,
             services,
             runs: Mutex::new(HashMap::new()),
+            taking_over: tokio::sync::Mutex::new(()),
             halted: watch::channel(None).0,
             stopping: AtomicBool::new(false),
         };
@@ -226,7 +229,7 @@ impl Engine {
     /// # Errors
     /// When the store cannot be read, or the run is damaged.
     pub async fn resume(&self, run: RunKey) -> Result<(), EngineError> {
-        self.running(run).await.map(|_| ())
+        self.running(run, false).await.map(|_| ())
     }
 
     /// Takes over every unfinished run. Those that were under way when processes died are taken over first and one at
@@ -238,14 +241,31 @@ impl Engine {
         let live: Vec<RunKey> = self.inner.journal.live()?.into_iter().map(|(run, _)| run).collect();
         let mut suspicious = Vec::new();
         let mut others = Vec::new();
+        // A run that cannot be read must not keep the others from going on; whoever asks for it is told.
+        let unreadable = |run: RunKey, error: EngineError| match error {
+            EngineError::Bug(_) | EngineError::Definition(_) | EngineError::Store(StoreError::Corrupt { .. }) => {
+                tracing::error!(%run, %error, "the run is left alone");
+                Ok(())
+            }
+            other => Err(other),
+        };
         for run in &live {
-            let (_, state) = self.inner.library.state(*run)?;
+            let state = match self.inner.library.state(*run) {
+                Ok((_, state)) => state,
+                Err(error) => {
+                    unreadable(*run, error)?;
+                    continue;
+                }
+            };
             let suspect = state.deaths > 0 && !state.put_down && state.parked.is_none() && state.has_running_call();
             if suspect { suspicious.push(*run) } else { others.push(*run) }
         }
         for run in suspicious {
             self.resume(run).await?;
-            self.wait_for(run, |position| position.heard || position.is_resting(Patience::None)).await?;
+            let harmless = |position: &Position| position.heard || position.idle || position.is_resting(Patience::None);
+            if let Err(error) = self.wait_for(run, harmless).await {
+                unreadable(run, error)?;
+            }
         }
         for run in others {
             self.resume(run).await?;
@@ -336,8 +356,10 @@ impl Engine {
         }
     }
 
-    /// Returns the driver of a run, taking the run over from the store if nobody has it yet.
-    async fn running(&self, run: RunKey) -> Result<Option<Running>, EngineError> {
+    /// Returns the driver of a run, taking the run over from the store if nobody has it yet; nothing for a final run,
+    /// unless `also_final` asks for it.
+    async fn running(&self, run: RunKey, also_final: bool) -> Result<Option<Running>, EngineError> {
+        let _taking_over = self.inner.taking_over.lock().await;
         if let Some(running) = self.inner.runs.lock().get(&run) {
             return Ok(Some(running.clone()));
         }
@@ -346,28 +368,44 @@ impl Engine {
         }
         let machine = self.inner.library.machine(run)?;
         if machine.state().is_final() {
-            return Ok(None);
+            return if also_final {
+                self.drive(Driver::new(Arc::clone(&self.inner), machine), None).map(Some)
+            } else {
+                Ok(None)
+            };
         }
         let obstacle = self.inner.obstacle(machine.plan());
-        let running = self.drive(machine, vec![Input::Recovered { obstacle }]);
-        Ok(Some(running))
+        let driver = Driver::new(Arc::clone(&self.inner), machine);
+        self.drive(driver, Some(Message::Input(Input::Recovered { obstacle }))).map(Some)
     }
 
-    /// Starts a driver for a run, unless there is one.
-    fn drive(&self, machine: Machine, first: Vec<Input>) -> Running {
-        let key = machine.state().key;
+    /// Lets a driver drive, unless the engine is being stopped.
+    fn drive(&self, (driver, running): (Driver, Running), first: Option<Message>) -> Result<Running, EngineError> {
         let mut runs = self.inner.runs.lock();
-        if let Some(running) = runs.get(&key) {
-            return running.clone();
+        // Whoever stops the engine says so before it asks which runs there are.
+        if self.inner.stopping.load(Ordering::Acquire) {
+            return Err(EngineError::Stopping);
         }
-        let (driver, running) = Driver::new(Arc::clone(&self.inner), machine);
-        for input in first {
-            let _ = running.mailbox.send(Message::Input(input));
+        if let Some(message) = first {
+            let _ = running.mailbox.send(message);
         }
-        runs.insert(key, running.clone());
+        runs.insert(driver.key(), running.clone());
         drop(runs);
         tokio::spawn(driver.run());
-        running
+        Ok(running)
+    }
+
+    /// Waits until a driver has ended, and says why it did if that was not the end of its run.
+    async fn after_the_end_of(&self, mut running: Running) -> Result<(), EngineError> {
+        let in_order = running.position.wait_for(|p| p.down).await.is_ok();
+        if let Some(error) = self.inner.halted.borrow().clone() {
+            return Err(error.into());
+        }
+        match &running.position.borrow().broken {
+            Some(bug) => Err(EngineError::Bug(bug.clone())),
+            None if in_order => Ok(()),
+            None => Err(EngineError::Bug("the driver of the run is gone".to_owned())),
+        }
     }
 }
 

@@ -108,25 +108,20 @@ impl Engine {
     async fn operate(&self, run: RunKey, input: Input) -> Result<RunReport, EngineError> {
         self.ask_first(run, &input)?;
         let on_final_runs = matches!(input, Input::Compensate | Input::MarkDone { .. });
-        let running = match self.running(run).await? {
-            Some(running) => running,
-            None if on_final_runs => self.drive(self.inner.library.machine(run)?, Vec::new()),
-            None => {
+        loop {
+            let Some(running) = self.running(run, on_final_runs).await? else {
                 let (_, state) = self.inner.library.state(run)?;
                 return Err(Refusal::Final { run: state.started.id.clone(), status: state.status() }.into());
-            }
-        };
-        let (reply, done) = oneshot::channel();
-        let _ = running.mailbox.send(Message::Operate(input, reply));
-        match done.await {
-            Ok(result) => result?,
-            Err(_) => {
-                // The driver ended first: with the store, or with its run.
-                if let Some(error) = self.inner.halted.borrow().clone() {
-                    return Err(error.into());
+            };
+            let (reply, done) = oneshot::channel();
+            let _ = running.mailbox.send(Message::Operate(input.clone(), reply));
+            match done.await {
+                Ok(result) => {
+                    result?;
+                    break;
                 }
-                let report = self.report(run)?;
-                return Err(Refusal::Final { run: report.run_id.clone(), status: report.status_word() }.into());
+                // The driver ended without a look at it; the next one will take it, if its run goes on at all.
+                Err(_) => self.after_the_end_of(running).await?,
             }
         }
         self.report(run)

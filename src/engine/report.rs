@@ -1,11 +1,12 @@
 //! A run as it is shown: by `exec`, `resume` and `show`.
 
+use crate::failure::Failure;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::machine::event::{CallKind, Place};
-use crate::machine::event::{Cause, Compensation, Conclusion, Entry, Event, Failure, Status};
+use crate::machine::event::{Cause, Compensation, Conclusion, Entry, Event, Status};
 use crate::machine::state::{Alarm, ItemState, RunState, Stage};
 use crate::plan::{Action, Plan, StepIx};
 use crate::time::Timestamp;
@@ -194,9 +195,9 @@ impl RunReport {
 impl ErrorReport {
     fn new(failure: &Failure, place: Option<&Place>) -> Self {
         let kind = match failure.kind {
-            crate::handlers::contract::ErrorKind::Retryable => "retryable",
-            crate::handlers::contract::ErrorKind::Permanent => "permanent",
-            crate::handlers::contract::ErrorKind::Unknown => "unknown",
+            crate::failure::ErrorKind::Retryable => "retryable",
+            crate::failure::ErrorKind::Permanent => "permanent",
+            crate::failure::ErrorKind::Unknown => "unknown",
         };
         Self {
             code: failure.code.to_string(),

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::machine::event::Failure;
+use crate::failure::Failure;
 use crate::machine::key;
 use crate::payload::Payload;
 use crate::plan::Plan;

@@ -98,20 +98,20 @@ impl Engine {
         let plan = Arc::clone(&workflow.plan);
         let (machine, entry) = Machine::accept(run, plan, self.inner.options.limits.clone(), started, now);
         let (driver, running) = Driver::new(Arc::clone(&self.inner), machine);
-        self.inner.runs.lock().insert(run, running.clone());
         let (reply, begun) = oneshot::channel();
-        let _ = running.mailbox.send(Message::Operate(Input::Begin, reply));
-        tokio::spawn(driver.starting(entry, row).run());
+        let begin = Message::Operate(Input::Begin, reply);
+        let running = self.drive((driver.starting(entry, row), running), Some(begin))?;
         match begun.await {
             Ok(result) => result.map(|()| Submitted { run, id: name, known: Known::New }),
             // The driver ended without an answer: the store failed, or somebody was faster with the same id.
             Err(_) => {
-                if let Some(error) = self.inner.halted.borrow().clone() {
-                    return Err(error.into());
-                }
+                let ended = self.after_the_end_of(running).await;
                 match self.inner.journal.run_by_id(&name)? {
                     Some(other) if other != run => self.attach(other, name, &workflow, &input).await,
-                    _ => Err(EngineError::Bug(format!("run {name} was taken in but did not begin"))),
+                    _ => {
+                        ended?;
+                        Err(EngineError::Bug(format!("run {name} was taken in but did not begin")))
+                    }
                 }
             }
         }

@@ -5,9 +5,9 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::context::StepCtx;
-use super::contract::ErrorKind;
 use super::outcome::StepError;
 use super::registry::Registry;
+use crate::failure::ErrorKind;
 
 /// The prefix of the names of built-in handlers.
 pub(super) const PREFIX: &str = "core.";

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
-use crate::machine::event::Failure;
+use crate::failure::Failure;
 use crate::names::StepName;
 use crate::time::{Clock, Timestamp};
 

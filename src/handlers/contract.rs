@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::failure::ErrorKind;
 use crate::names::{Code, HandlerName};
 
 /// What calling a handler twice with the same key does.
@@ -81,16 +82,4 @@ impl Contract {
     pub fn repeatable(&self) -> bool {
         (self.effect.is_none() && self.undoes.is_none()) || self.repeat != Repeat::Once
     }
-}
-
-/// What kind of error a handler reported.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, serde::Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum ErrorKind {
-    /// It did not happen, and may work later.
-    Retryable,
-    /// It did not happen, and will not.
-    Permanent,
-    /// It may have happened.
-    Unknown,
 }

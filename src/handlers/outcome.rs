@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::handlers::contract::ErrorKind;
-use crate::machine::event::Failure;
+use crate::failure::ErrorKind;
+use crate::failure::Failure;
 use crate::payload::Payload;
 
 /// The code of an input that does not fit the handler's type: permanent, the handler was not called.

@@ -2,6 +2,7 @@
 //!
 //! Mistakes are collected while registering and reported together by [`Registry::finish`], before anything runs.
 
+use crate::failure::ErrorKind;
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -11,7 +12,7 @@ use serde_json::Value;
 
 use super::builtin;
 use super::context::{States, StepCtx, World};
-use super::contract::{Contract, Contracts, ErrorKind, IfAbsent, Repeat, Undoes};
+use super::contract::{Contract, Contracts, IfAbsent, Repeat, Undoes};
 use super::ledger::{Ledger, LedgerEntry};
 use super::outcome::{BAD_INPUT, StepError};
 use super::schema::Checker;

@@ -1,10 +1,11 @@
+use crate::failure::ErrorKind;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::contract::{ErrorKind, IfAbsent, Repeat};
+use super::contract::{IfAbsent, Repeat};
 use super::{Confirmation, Duration, Registry, Reply, Secret, State, StepCtx, StepError, World};
 use crate::payload::Payload;
 use crate::time::SystemClock;

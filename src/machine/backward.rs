@@ -17,13 +17,14 @@ impl Machine {
             return Ok(());
         }
         self.emit(Event::DrainStarted { cause })?;
-        self.asked.retain(|call, _| call.kind != CallKind::Forward);
-        let waiting: Vec<StepIx> = self.state.waiting.iter().copied().collect();
-        for ix in waiting {
-            let place = Place { step: self.plan.step(ix).name.clone(), item: None };
-            let outcome = Outcome::Failed { error: cancelled("the run stopped while the step waited") };
-            self.emit(Event::Settled { place, outcome })?;
-        }
+        // Undos that have not begun have their turn when everything else has ended.
+        let state = &self.state;
+        self.asked.retain(|call, _| match call.kind {
+            CallKind::Forward => false,
+            CallKind::Undo => state.call(*call).is_some(),
+            CallKind::Confirm | CallKind::Finally => true,
+        });
+        self.end_waits()?;
         let running: Vec<CallIx> =
             self.in_flight.iter().copied().filter(|call| call.kind == CallKind::Forward).collect();
         self.out.commands.extend(running.into_iter().map(|call| Command::Stop { call }));
@@ -32,11 +33,22 @@ impl Machine {
         Ok(())
     }
 
+    fn end_waits(&mut self) -> Done {
+        let waiting: Vec<StepIx> = self.state.waiting.iter().copied().collect();
+        for ix in waiting {
+            let place = Place { step: self.plan.step(ix).name.clone(), item: None };
+            let outcome = Outcome::Failed { error: cancelled("the run stopped while the step waited") };
+            self.emit(Event::Settled { place, outcome })?;
+        }
+        Ok(())
+    }
+
     /// Goes on from a drain once everything has ended: to undoing, to a person, or to the end.
     pub(super) fn finish_drain(&mut self) -> Result<bool, IllegalTransition> {
         if !self.state.active.is_empty() || !self.asked.is_empty() {
             return Ok(false);
         }
+        self.end_waits()?;
         let lists: Vec<StepIx> = self.state.lists.iter().copied().collect();
         for ix in lists {
             self.end_list(ix)?;

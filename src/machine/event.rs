@@ -5,9 +5,8 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 
-use crate::handlers::contract::ErrorKind;
+use crate::failure::Failure;
 use crate::names::{Code, MemberName, StepName};
 use crate::payload::Payload;
 use crate::time::Timestamp;
@@ -61,39 +60,6 @@ pub struct CallId {
     pub member: u16,
     /// Why.
     pub kind: CallKind,
-}
-
-/// An error as it is recorded and shown.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Failure {
-    /// The dotted code.
-    pub code: Code,
-    /// What kind of error it is.
-    pub kind: ErrorKind,
-    /// What happened, for a person.
-    pub message: String,
-    /// Whatever else the handler wants to say.
-    pub details: Option<Payload>,
-    /// The handler's own wish for the delay before the next attempt, in milliseconds.
-    pub retry_after_ms: Option<u64>,
-}
-
-impl Failure {
-    /// Returns a failure with a code, a kind and a message.
-    #[must_use]
-    pub fn new(code: &str, kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { code: code.into(), kind, message: message.into(), details: None, retry_after_ms: None }
-    }
-
-    /// Returns the failure as templates and JSON output see it: `code`, `kind`, `message`, `details`.
-    #[must_use]
-    pub fn to_json(&self) -> Value {
-        let mut object = json!({ "code": self.code, "kind": self.kind, "message": self.message });
-        if let (Some(details), Some(map)) = (&self.details, object.as_object_mut()) {
-            map.insert("details".into(), Value::clone(details.value()));
-        }
-        object
-    }
 }
 
 /// What a run was started with.

@@ -1,13 +1,14 @@
 //! Going forward: steps, items and members (SPEC 6.2, 6.3, 6.5, 6.8, 6.18, 6.19).
 
+use crate::failure::Failure;
 use serde_json::Value;
 
-use super::event::{Answer, CallKind, Cause, Event, Failure, Outcome, Place, SkipReason};
+use super::event::{Answer, CallKind, Cause, Event, Outcome, Place, SkipReason};
 use super::policy::retry::next_attempt;
 use super::state::{CallIx, End, MemberState, Phase, Progress, Stage, count};
 use super::table::IllegalTransition;
 use super::{Command, Machine, key, may_begin};
-use crate::handlers::contract::ErrorKind;
+use crate::failure::ErrorKind;
 use crate::payload::Payload;
 use crate::plan::{Action, Member, OnError, OnSkip, Plan, StepIx, Wait, WaitLimit};
 use crate::template::TemplateError;
@@ -102,7 +103,7 @@ impl Machine {
         let name = plan.step(ix).name.clone();
         let scope = self.state.scope_of_step(&plan, ix, None);
         let until = match wait {
-            Wait::For(time) | Wait::Signal { limit: WaitLimit::For(time), .. } => Ok(Some(self.at.after(*time))),
+            Wait::For(time) | Wait::Signal { limit: WaitLimit::For(time), .. } => Ok(Some(self.now.after(*time))),
             Wait::Until(expression) | Wait::Signal { limit: WaitLimit::Until(expression), .. } => expression
                 .eval(&scope, &self.limits)
                 .map_err(|e| template_failure("until", &e))
@@ -244,19 +245,25 @@ impl Machine {
             Progress::Running { .. } => return Ok(()),
             Progress::Idle | Progress::BackingOff { .. } if draining => {}
             Progress::Idle | Progress::BackingOff { .. } => {
-                return if may_begin(tried.forward.progress, self.at) { self.request(call) } else { Ok(()) };
+                return if may_begin(tried.forward.progress, self.now) { self.request(call) } else { Ok(()) };
             }
             Progress::Succeeded | Progress::Failed => {}
         }
         if let Some(undo) = &tried.undo
             && matches!(undo.progress, Progress::Idle | Progress::Running { .. } | Progress::BackingOff { .. })
         {
-            let due = may_begin(undo.progress, self.at);
+            let due = may_begin(undo.progress, self.now);
             return if due { self.request(call.with_kind(CallKind::Undo)) } else { Ok(()) };
         }
         if tried.is_unknown() && member.confirm.is_some() && tried.answer.is_none() && tried.undo.is_none() {
             let progress = tried.confirm.as_ref().map(|c| c.progress).unwrap_or_default();
-            let due = may_begin(progress, self.at);
+            if progress == Progress::Failed {
+                let attempt = tried.confirm.as_ref().map_or(0, |c| c.attempts);
+                let call = call.with_kind(CallKind::Confirm).id(&plan);
+                self.emit(Event::Confirmed { call, attempt, answer: Answer::Unknown })?;
+                return self.pursue(ix, item);
+            }
+            let due = may_begin(progress, self.now);
             return if due { self.request(call.with_kind(CallKind::Confirm)) } else { Ok(()) };
         }
 
@@ -426,7 +433,7 @@ impl Machine {
             Some(state) => (state.attempts + 1, state.error.clone()),
             None => (1, None),
         };
-        let until = self.at.after(planned.timeout);
+        let until = self.now.after(planned.timeout);
         let via = call.member_in(&plan).map_or_else(|| crate::names::PRIMARY.into(), |m| m.name.clone());
         let id = call.id(&plan);
         self.emit(Event::CallStarted { call: id, via, attempt, until, input, probe })?;
@@ -491,7 +498,7 @@ impl Machine {
         let retry_at = match self.state.call(call) {
             Some(state) if goes_on && attempt > 0 && error.code != "crashed" => {
                 let dice = key::dice(&self.state.started.salt, &plan, call, attempt);
-                next_attempt(planned, state, &error, self.at, dice)
+                next_attempt(planned, state, &error, self.now, dice)
             }
             _ => None,
         };
@@ -501,11 +508,7 @@ impl Machine {
             return Ok(());
         }
         match call.kind {
-            CallKind::Confirm => {
-                self.emit(Event::Confirmed { call: id, attempt, answer: Answer::Unknown })?;
-                self.todo.insert((call.step, call.item));
-            }
-            CallKind::Forward | CallKind::Undo => {
+            CallKind::Forward | CallKind::Confirm | CallKind::Undo => {
                 self.todo.insert((call.step, call.item));
             }
             CallKind::Finally => {}

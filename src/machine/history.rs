@@ -1,9 +1,10 @@
 //! Events as a person or a program reads them: their type in a word, and their JSON.
 
+use crate::failure::Failure;
 use serde_json::{Map, Value, json};
 
-use super::event::{CallId, CallKind, Cause, Conclusion, Entry, Event, Failure, Outcome, Place};
-use crate::handlers::contract::ErrorKind;
+use super::event::{CallId, CallKind, Cause, Conclusion, Entry, Event, Outcome, Place};
+use crate::failure::ErrorKind;
 
 /// Returns the type of an event, as `history` prints it.
 #[must_use]

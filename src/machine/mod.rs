@@ -35,10 +35,11 @@ mod scope;
 pub mod state;
 pub mod table;
 
+use crate::failure::Failure;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use self::event::{Answer, CallKind, Cause, Entry, Event, Failure};
+use self::event::{Answer, CallKind, Cause, Entry, Event};
 use self::state::{Alarm, CallIx, Phase, Progress, RunState};
 use self::table::IllegalTransition;
 use crate::limits::Limits;
@@ -245,6 +246,9 @@ pub struct Machine {
     cursors: BTreeMap<StepIx, forward::Cursor>,
     /// Whether nothing new may start, because the process will put the run down.
     held: bool,
+    /// The time by the clock.
+    now: Timestamp,
+    /// The time that is recorded.
     at: Timestamp,
     out: Advance,
 }
@@ -289,6 +293,7 @@ impl Machine {
             todo: BTreeSet::new(),
             cursors: BTreeMap::new(),
             held: false,
+            now: at,
             at,
             out: Advance::default(),
         }
@@ -323,7 +328,9 @@ impl Machine {
     /// # Errors
     /// [`Stuck::Refused`] leaves the run as it was; after [`Stuck::Bug`] it must be left alone.
     pub fn advance(&mut self, at: Timestamp, input: Input) -> Result<Advance, Stuck> {
-        // The clock may have been set back; a run's own time never goes backwards.
+        self.now = at;
+        // The clock may have been set back; the recorded time of a run never goes backwards. What is due is a matter of
+        // the clock: one that was a year ahead for a moment must not hold the run up for a year.
         self.at = self.at.max(at);
         match input {
             Input::Begin => self.rescan(),
@@ -362,7 +369,7 @@ impl Machine {
             if self.state.phase == Phase::Running && self.state.events >= self.limits.events {
                 let error = Failure::new(
                     "limit",
-                    crate::handlers::contract::ErrorKind::Permanent,
+                    crate::failure::ErrorKind::Permanent,
                     format!(
                         "the run has {} events, and the limit `events` is {}",
                         self.state.events, self.limits.events
@@ -407,16 +414,16 @@ impl Machine {
     }
 
     /// Handles what has become due.
-    fn wake(&mut self) -> Result<(), IllegalTransition> {
+    pub(super) fn wake(&mut self) -> Result<(), IllegalTransition> {
         while let Some((due, alarm)) = self.state.alarms.first().copied() {
-            if due > self.at || self.state.parked.is_some() || self.state.is_final() {
+            if due > self.now || self.state.parked.is_some() || self.state.is_final() {
                 break;
             }
             match alarm {
                 Alarm::Deadline => {
                     let error = Failure::new(
                         "deadline",
-                        crate::handlers::contract::ErrorKind::Permanent,
+                        crate::failure::ErrorKind::Permanent,
                         format!("the run was not done by its deadline, {due}"),
                     );
                     self.start_drain(Cause::Deadline { error })?;

@@ -59,6 +59,8 @@ impl Machine {
             let message = format!("the run holds {} signals already, the limit `items`", self.state.signals.len());
             return Err(Refusal::Conflict { message }.into());
         }
+        // A wait whose time has come has ended, even if nobody was up to say so.
+        self.wake()?;
         self.emit(Event::SignalReceived { id, name: name.clone(), data })?;
         if self.state.phase == Phase::Running && self.state.parked.is_none() {
             self.give_signal(&name)?;
@@ -99,7 +101,9 @@ impl Machine {
         }
         self.emit(Event::RetryRequested { from })?;
         self.cut_off()?;
-        self.give_signals()?;
+        if self.state.phase == Phase::Running {
+            self.give_signals()?;
+        }
         self.rescan();
         Ok(())
     }

@@ -32,7 +32,9 @@ impl Machine {
             return self.emit(Event::RunParked { code: "recovery".into(), message });
         }
         self.cut_off()?;
-        self.give_signals()?;
+        if self.state.phase == Phase::Running {
+            self.give_signals()?;
+        }
         self.rescan();
         Ok(())
     }

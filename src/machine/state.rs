@@ -2,13 +2,14 @@
 //!
 //! Here is what is remembered and what can be read off it; how events change it is in `table`.
 
+use crate::failure::Failure;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use super::event::{
-    Answer, CallId, CallKind, Cause, Compensation, Conclusion, Failure, Outcome, Place, RunStarted, SkipReason, Status,
+    Answer, CallId, CallKind, Cause, Compensation, Conclusion, Outcome, Place, RunStarted, SkipReason, Status,
 };
 use crate::names::{Code, RunKey};
 use crate::payload::Payload;
@@ -366,6 +367,8 @@ pub struct RunState {
     pub signals: Vec<Signal>,
     /// Whether a point of no return was passed.
     pub pivoted: bool,
+    /// Whether something was undone of which only this is remembered, because the step started afresh.
+    pub undone_before: bool,
     /// When the deadline is, if it has one that still counts.
     pub deadline: Option<Timestamp>,
     /// How many times in a row a process died with this run under way.
@@ -416,6 +419,7 @@ impl RunState {
             finally: vec![CallState::default(); plan.finally.len()],
             signals: Vec::new(),
             pivoted: false,
+            undone_before: false,
             deadline: started.deadline,
             deaths: 0,
             put_down: false,
@@ -516,7 +520,7 @@ impl RunState {
     /// Returns what has become of the run's undos so far.
     #[must_use]
     pub fn compensation(&self, plan: &Plan) -> Compensation {
-        let mut undone = false;
+        let mut undone = self.undone_before;
         for (member, state) in self.members(plan) {
             if self.is_left(member, state) {
                 return Compensation::Incomplete;
@@ -529,7 +533,7 @@ impl RunState {
     /// Returns what has become of the undos of a run that is not final: nothing is owed before it is decided to be.
     #[must_use]
     pub fn compensation_so_far(&self, plan: &Plan) -> Compensation {
-        let undone = self.members(plan).any(|(_, state)| state.is_undone());
+        let undone = self.undone_before || self.members(plan).any(|(_, state)| state.is_undone());
         let failed = self.members(plan).any(|(_, state)| state.undo_failed());
         match (failed, undone) {
             (true, _) => Compensation::Incomplete,

@@ -3,17 +3,18 @@
 //! An event that the state does not allow is refused. That is a mistake of flowrun's own or a damaged journal, and
 //! the run is left alone rather than guessed at.
 
+use crate::failure::Failure;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::event::{Answer, CallKind, Cause, Entry, Event, Failure, Outcome, Place};
+use super::event::{Answer, CallKind, Cause, Entry, Event, Outcome, Place};
 use super::state::{
     Alarm, CallIx, CallState, End, ItemState, MemberState, Parked, Phase, Progress, RunState, Signal, Stage, UndoOrder,
     count, members_of,
 };
-use crate::handlers::contract::ErrorKind;
+use crate::failure::ErrorKind;
 use crate::names::StepName;
 use crate::payload::Payload;
 use crate::plan::{OnError, Plan, Step, StepIx};
@@ -443,8 +444,11 @@ impl RunState {
                 };
                 self.end_step(plan, ix, end)
             }
-            Stage::Pending => self.end_step(plan, ix, End::of(outcome, || Payload::of(Value::Null))),
-            Stage::Running => {
+            // A step that was to be retried and had not begun again ends with its item.
+            Stage::Pending if self.item(ix, None).is_none_or(|item| item.current().is_none()) => {
+                self.end_step(plan, ix, End::of(outcome, || Payload::of(Value::Null)))
+            }
+            Stage::Pending | Stage::Running => {
                 let end = End::of(outcome, || Payload::of(Value::Null));
                 let item = known(self.step_mut(ix).items.get_mut(&place.item.unwrap_or(0)))?;
                 if let (End::Succeeded(output), Some(member)) = (&end, item.members.last_mut()) {
@@ -531,7 +535,13 @@ impl RunState {
             // A run parked behind its point of no return may still be given up: then it ends as cancelled.
             *first = cause.clone();
         }
-        self.forget_deadline();
+        // A retry behind the pivot brings the deadline back, unless it has had its say.
+        if let Some(deadline) = self.deadline {
+            self.alarms.remove(&(deadline, Alarm::Deadline));
+        }
+        if matches!(cause, Cause::Deadline { .. }) {
+            self.deadline = None;
+        }
         let resting: Vec<CallIx> = self.active.iter().copied().filter(|c| c.kind == CallKind::Forward).collect();
         for call in resting {
             match self.call(call).map(|c| c.progress) {
@@ -556,8 +566,10 @@ impl RunState {
 
     fn unpark(&mut self, at: Timestamp) {
         let Some(parked) = self.parked.take() else { return };
-        // The deadline does not run while a person is waited for (SPEC 6.11).
-        if let Some(deadline) = self.deadline {
+        // The deadline does not run while a person is waited for (SPEC 6.11), and has no say once a drain has begun.
+        if let Some(deadline) = self.deadline
+            && self.phase == Phase::Running
+        {
             self.alarms.remove(&(deadline, Alarm::Deadline));
             let deadline = deadline.after(at.since(parked.at));
             self.deadline = Some(deadline);
@@ -584,6 +596,8 @@ impl RunState {
             if !retried {
                 continue;
             }
+            let undone = members_of(self.step(ix), step).any(|(_, state)| state.is_undone());
+            self.undone_before |= undone;
             let state = self.step_mut(ix);
             state.stage = if state.list.is_some() { Stage::Running } else { Stage::Pending };
             for item in state.items.values_mut() {

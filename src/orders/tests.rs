@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::ledger::{FILE, read_entries};
 use super::registry;
-use crate::handlers::contract::ErrorKind;
+use crate::failure::ErrorKind;
 use crate::handlers::{Confirmation, Handlers, LedgerEntry, Reply, StepCtx, StepError, World};
 use crate::time::{Clock, Sleep, Timestamp};
 

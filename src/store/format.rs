@@ -167,10 +167,8 @@ fn checksum(record: &[u8]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::handlers::contract::ErrorKind;
-    use crate::machine::event::{
-        CallId, CallKind, Compensation, Conclusion, Event, Failure, Place, RunStarted, Status,
-    };
+    use crate::failure::{ErrorKind, Failure};
+    use crate::machine::event::{CallId, CallKind, Compensation, Conclusion, Event, Place, RunStarted, Status};
     use crate::payload::Payload;
     use crate::time::Timestamp;
     use serde_json::json;

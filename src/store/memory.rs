@@ -91,6 +91,14 @@ impl MemoryStore {
         Self::over(Arc::clone(&self.content))
     }
 
+    /// Returns a handle that only looks on: this one goes on writing.
+    #[must_use]
+    pub fn reader(&self) -> Self {
+        let reader = Self::over(Arc::clone(&self.content));
+        reader.stopped.store(true, Ordering::SeqCst);
+        reader
+    }
+
     /// Returns how many commits this store was asked for, by all its handles.
     #[must_use]
     pub fn commits(&self) -> u64 {

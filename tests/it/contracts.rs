@@ -1,8 +1,9 @@
 //! The handlers that cases and plans are checked against: a small shop, as its author would declare it.
 
+use flowrun::failure::ErrorKind;
 use std::sync::Arc;
 
-use flowrun::handlers::contract::{Contract, Contracts, ErrorKind, IfAbsent, Repeat, Undoes};
+use flowrun::handlers::contract::{Contract, Contracts, IfAbsent, Repeat, Undoes};
 use serde_json::{Value, json};
 
 /// Returns what the handlers of the shop declare.

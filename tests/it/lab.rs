@@ -1,7 +1,7 @@
 //! A laboratory for runs: a workflow as text, handlers that do as they are told, virtual time, and as many lives of
 //! the process as a test wants.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -9,11 +9,15 @@ use std::time::Duration;
 use flowrun::definition::{Definition, Loaded};
 use flowrun::engine::report::RunReport;
 use flowrun::engine::view::View;
-use flowrun::engine::{Engine, EngineOptions, Patience, Submission, Workflow};
+use flowrun::engine::{Engine, EngineOptions, Observer, Patience, Submission, Workflow};
 use flowrun::handlers::{Confirmation, Contracts, Handlers, Registry, State, StepCtx, StepError, World};
 use flowrun::limits::Limits;
+use flowrun::machine::event::Event;
+use flowrun::machine::fold;
+use flowrun::machine::state::RunState;
 use flowrun::names::RunKey;
-use flowrun::store::journal::Journal;
+use flowrun::store::format;
+use flowrun::store::journal::{Commit, Journal, LiveRow, StartRow};
 use flowrun::store::memory::MemoryStore;
 use flowrun::time::{Clock, Sleep, Timestamp, VirtualClock};
 use serde_json::{Value, json};
@@ -141,6 +145,16 @@ macro_rules! plays {
     };
 }
 
+/// The input of a handler that does not take everything.
+#[derive(serde::Deserialize, schemars::JsonSchema)]
+pub struct Number {
+    n: i64,
+}
+
+async fn picky(ctx: StepCtx, script: State<Arc<Script>>, input: Number) -> Result<Value, StepError> {
+    output("picky", ctx, script, json!({ "n": input.n })).await
+}
+
 plays! {
     read as "read": Value = output;
     once as "act.once": Value = output;
@@ -158,6 +172,8 @@ pub fn registry(script: &Arc<Script>) -> Registry {
     const CODES: [&str; 3] = ["a.down", "a.no", "a.lost"];
     Registry::new()
         .state(Arc::clone(script))
+        .handler("picky", picky)
+        .errors(CODES)
         .handler("read", read)
         .errors(CODES)
         .handler("act.once", once)
@@ -217,6 +233,8 @@ pub struct Lab {
     script: Arc<Script>,
     handlers: Mutex<Handlers>,
     store: Mutex<MemoryStore>,
+    boundaries: Arc<Mutex<BTreeMap<RunKey, BTreeSet<u64>>>>,
+    differences: Arc<Mutex<Vec<String>>>,
     pub limits: Limits,
 }
 
@@ -234,6 +252,8 @@ impl Lab {
             script,
             handlers: Mutex::new(handlers),
             store: Mutex::new(MemoryStore::with_id([7; 16])),
+            boundaries: Arc::default(),
+            differences: Arc::default(),
             limits: Limits::default(),
         }
     }
@@ -282,6 +302,22 @@ impl Lab {
     /// Lets the process live through `story`, then kills it.
     pub fn life<T, F: Future<Output = T>>(&self, story: impl FnOnce(Engine) -> F) -> T {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        self.life_in(runtime, story)
+    }
+
+    /// Lets the process live with several threads, in real time.
+    pub fn life_in_threads<T, F: Future<Output = T>>(&self, story: impl FnOnce(Engine) -> F) -> T {
+        self.life_in(
+            tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_time().build().unwrap(),
+            story,
+        )
+    }
+
+    fn life_in<T, F: Future<Output = T>>(
+        &self,
+        runtime: tokio::runtime::Runtime,
+        story: impl FnOnce(Engine) -> F,
+    ) -> T {
         let result = runtime.block_on(async {
             let now = self.clock.now();
             self.clock.0.lock().unwrap().1 = Some(VirtualClock::starting_at(now));
@@ -290,7 +326,11 @@ impl Lab {
                 *store = store.reopen();
                 Arc::new(store.reopen())
             };
-            let options = EngineOptions { limits: self.limits.clone(), ..EngineOptions::default() };
+            let options = EngineOptions {
+                limits: self.limits.clone(),
+                observer: Some(self.folds_to_the_same()),
+                ..EngineOptions::default()
+            };
             let engine =
                 Engine::new(store, self.handlers.lock().unwrap().clone(), Arc::new(self.clock.clone()), options)
                     .unwrap();
@@ -300,7 +340,50 @@ impl Lab {
         });
         self.clock.0.lock().unwrap().1 = None;
         drop(runtime);
+        let differences = std::mem::take(&mut *self.differences.lock().unwrap());
+        assert!(differences.is_empty(), "the fold of the events is another state: {differences:#?}");
         result
+    }
+
+    /// Holds the state that a machine has to the fold of what it recorded, at every commit; and notes the commits.
+    fn folds_to_the_same(&self) -> Observer {
+        let store = self.store.lock().unwrap().reader();
+        let boundaries = Arc::clone(&self.boundaries);
+        let differences = Arc::clone(&self.differences);
+        Arc::new(move |recorded| {
+            if recorded.seq + 1 != recorded.state.events || recorded.seq > 500 {
+                return;
+            }
+            boundaries.lock().unwrap().entry(recorded.run).or_default().insert(recorded.seq + 1);
+            let entries = store.records(recorded.run).unwrap();
+            let entries = entries.iter().map(|r| format::decode(r).unwrap()).take(recorded.seq as usize + 1);
+            let folded = fold(recorded.run, recorded.plan, entries).unwrap();
+            if comparable(&folded) != comparable(recorded.state) {
+                let (folded, live) = (comparable(&folded), comparable(recorded.state));
+                let differs = folded.lines().zip(live.lines()).find(|(folded, live)| folded != live);
+                differences.lock().unwrap().push(format!("after event {}: {differs:?}", recorded.seq));
+            }
+        })
+    }
+
+    /// Returns the run's records, and after how many of them each commit ended.
+    pub fn recorded(&self, run: RunKey) -> (Vec<Vec<u8>>, BTreeSet<u64>) {
+        let records = self.store.lock().unwrap().records(run).unwrap();
+        (records, self.boundaries.lock().unwrap().get(&run).cloned().unwrap_or_default())
+    }
+
+    /// Puts a new store that has only the first records of a run in the place of the store.
+    pub fn cut_back(&self, run: RunKey, records: Vec<Vec<u8>>) {
+        let (workflow, started) = (self.workflow(), format::decode(&records[0]).unwrap());
+        let Event::RunStarted(started) = started.event else { panic!("a run begins with its start") };
+        let live = LiveRow { id: started.id.clone(), workflow: started.workflow.clone(), started_at: BEGIN };
+        let definition = (workflow.fingerprint, Arc::clone(&workflow.pinned));
+        let start = StartRow { id: started.id.clone(), live, definition };
+        let store = MemoryStore::with_id([7; 16]);
+        let commit = Commit { run, first: 0, records, start: Some(start), finish: None, breakers: Vec::new() };
+        let committed = store.commit(commit);
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(committed).unwrap();
+        *self.store.lock().unwrap() = store;
     }
 
     /// Runs the workflow as `it` in one life until it rests.
@@ -414,6 +497,14 @@ impl Lab {
     }
 }
 
+/// What of a state has to follow from the events alone. An alarm that has gone off is forgotten by the machine, and comes
+/// back with the next process.
+fn comparable(state: &RunState) -> String {
+    let mut state = state.clone();
+    state.alarms.clear();
+    format!("{state:#?}")
+}
+
 fn text_of(body: &str) -> String {
     format!("flowrun: 1\nname: lab\n{}", unindented(body))
 }
@@ -423,4 +514,10 @@ fn unindented(text: &str) -> String {
     let lines = || text.lines().filter(|l| !l.trim().is_empty());
     let margin = lines().map(|l| l.len() - l.trim_start().len()).min().unwrap_or(0);
     text.lines().map(|l| l.get(margin..).unwrap_or("").to_owned() + "\n").collect()
+}
+
+/// Lets virtual time pass inside a life; nothing really waits.
+#[expect(clippy::disallowed_methods, reason = "the runtime's paused time is the laboratory's clock")]
+pub async fn time_passes(time: Duration) {
+    tokio::time::sleep(time).await;
 }

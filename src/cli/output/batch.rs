@@ -7,6 +7,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use super::describe::coded;
 use super::paint::{Tone, one_line, tone_of};
 use super::screen::{Screen, tell};
+use super::summary::waits;
 use crate::cli::problem::Problem;
 use crate::engine::report::RunReport;
 
@@ -48,7 +49,8 @@ impl Batch {
             let step = e.step.as_ref().map_or_else(String::new, |s| format!("{s}: "));
             format!("{step}{}", coded(&e.code, &e.message))
         });
-        let why = why.or_else(|| report.parked.as_ref().map(|p| p.message.clone())).unwrap_or_default();
+        let why = why.or_else(|| report.parked.as_ref().map(|p| p.message.clone()));
+        let why = why.or_else(|| report.waiting_for.first().map(waits)).unwrap_or_default();
         let left = if incomplete { "; something is left to undo" } else { "" };
         let paint = self.screen.err;
         let status = paint.text(tone_of(&report.status), &report.status);

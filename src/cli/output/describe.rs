@@ -1,11 +1,10 @@
 //! Events in words: what the step view and `history` print of each.
 
+use crate::failure::Failure;
 use std::time::Duration;
 
 use super::paint::Tone;
-use crate::machine::event::{
-    Answer, CallKind, Cause, Compensation, Conclusion, Entry, Event, Failure, Outcome, SkipReason,
-};
+use crate::machine::event::{Answer, CallKind, Cause, Compensation, Conclusion, Entry, Event, Outcome, SkipReason};
 use crate::names::PRIMARY;
 use crate::time::Timestamp;
 
@@ -199,7 +198,7 @@ pub(in crate::cli) fn time(length: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::handlers::contract::ErrorKind;
+    use crate::failure::ErrorKind;
     use crate::machine::event::{CallId, Place};
 
     #[test]

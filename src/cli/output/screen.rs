@@ -100,10 +100,11 @@ impl Screen {
         self.answer(&format!("{text}\n"))
     }
 
-    /// Writes a list to stdout: one object that holds it with `-o json`, one line for each item with `-o jsonl`.
+    /// Writes a list to stdout: one object that holds it with `-o json`, one line for each item with `-o jsonl`. Each
+    /// document says its version.
     pub(in crate::cli) fn json_list(&self, name: &str, items: &[Value]) -> Result<(), Problem> {
         if self.format == Format::Jsonl {
-            let lines: String = items.iter().map(|item| format!("{item}\n")).collect();
+            let lines: String = items.iter().map(|item| format!("{}\n", versioned(item))).collect();
             return self.answer(&lines);
         }
         let mut whole = serde_json::Map::new();
@@ -147,6 +148,17 @@ impl Screen {
             tell(diag::text(finding, file, style).trim_end_matches('\n'));
         }
     }
+}
+
+/// Returns a document that says its version.
+fn versioned(item: &Value) -> Value {
+    let mut item = item.clone();
+    if let Some(map) = item.as_object_mut()
+        && !map.contains_key("v")
+    {
+        map.shift_insert(0, "v".into(), 1.into());
+    }
+    item
 }
 
 /// Writes a line to stderr; who closed it does not want to know.

@@ -9,7 +9,7 @@ use super::summary::summary;
 use super::table::{Cell, Table};
 use crate::engine::report::RunReport;
 use crate::engine::view::RunSummary;
-use crate::machine::event::{Compensation, Entry};
+use crate::machine::event::{Compensation, Entry, Event};
 
 /// Returns a run for people: the summary, its steps, its output.
 pub(in crate::cli) fn run(report: &RunReport, screen: &Screen) -> String {
@@ -83,8 +83,12 @@ pub(in crate::cli) fn history(entries: &[(u64, Entry)], screen: &Screen) -> Stri
                 ]);
             }
             None => {
-                let kind = crate::machine::history::type_of(&entry.event).replace('_', " ");
-                table.row(vec![Cell::new(Tone::Quiet, seq), at.into(), "".into(), Cell::new(Tone::Quiet, kind)]);
+                let (subject, what) = match &entry.event {
+                    Event::CallSucceeded { call, .. } => (call.place.to_string(), "the question is answered"),
+                    Event::RunEnding(_) => ("run".to_owned(), "ending"),
+                    other => ("run".to_owned(), crate::machine::history::type_of(other)),
+                };
+                table.row(vec![Cell::new(Tone::Quiet, seq), at.into(), subject.into(), Cell::new(Tone::Quiet, what)]);
             }
         }
     }

@@ -4,8 +4,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::handlers::contract::ErrorKind;
-use crate::machine::event::Failure;
+use crate::failure::ErrorKind;
+use crate::failure::Failure;
 use crate::plan::Breaker;
 use crate::time::Timestamp;
 
@@ -60,6 +60,8 @@ impl Health {
     pub fn of(failure: &Failure) -> Self {
         match (failure.code.as_str(), failure.kind) {
             ("crashed" | "panic" | "cancelled" | "template" | "limit" | "breaker_open", _) => Self::Silent,
+            // The handler was not called, so nobody asked the service.
+            ("bad_input" | "handler_missing" | "secret_missing", _) => Self::Silent,
             (_, ErrorKind::Permanent) => Self::Answered,
             (_, ErrorKind::Retryable | ErrorKind::Unknown) => Self::Failed,
         }

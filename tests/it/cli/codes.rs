@@ -137,13 +137,27 @@ fn several_runs_exit_with_the_worst() {
 
 #[test]
 fn without_a_store_nothing_is_wrong() {
-    for verb in ["resume", "list", "ledger", "show", "history @last", "db check"] {
+    for verb in ["resume", "list", "ledger", "db check"] {
         Test::new().args(verb).run().stderr_has("there is no store");
     }
     let listed = Test::new().args("list -o json").run();
     assert_eq!(listed.json(), serde_json::json!({ "v": 1, "runs": [] }));
-    Test::new().args("show r").code(8).run();
-    Test::new().args("cancel r").code(8).run();
+    for verb in ["resume", "list", "ledger", "db check"] {
+        assert_eq!(Test::new().args(&format!("{verb} -o json")).run().json()["v"], 1, "{verb}");
+    }
+    for verb in ["show", "show r", "history", "cancel r"] {
+        Test::new().args(verb).code(8).run().stderr_has("there is no store");
+    }
+}
+
+/// Another run, in a store of its own, serves as the clock.
+#[test]
+fn a_deadline_that_passed_while_nobody_was_there_comes_before_any_rest() {
+    let clock = "steps:\n  tick: { wait: { for: 500ms } }\n";
+    let test = Test::new().workflow("w", &format!("deadline: 500ms\n{WAITS}")).workflow("clock", clock);
+    let done = test.args("exec w --id r").code(7).run();
+    let done = Test::after(done).args("exec clock --store clock.redb").run();
+    Test::after(done).args("resume r").code(1).run().stderr_has("because  deadline");
 }
 
 #[test]

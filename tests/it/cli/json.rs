@@ -41,6 +41,17 @@ fn lists_are_objects_or_lines() {
 }
 
 #[test]
+fn every_line_says_its_version() {
+    let mut done = Test::new().workflow("w", PASS).args("exec --id a -o jsonl").run();
+    assert_eq!(done.json()["v"], 1);
+    for line in ["list", "show", "history", "validate", "handlers", "graph", "db check"] {
+        done = Test::after(done).args(&format!("{line} -o jsonl")).run();
+        let lines = done.lines();
+        assert!(!lines.is_empty() && lines.iter().all(|l| l["v"] == 1), "{line}: {}", done.stdout);
+    }
+}
+
+#[test]
 fn findings_have_places() {
     let bad = "steps:\n  only: { uses: core.passs }\n";
     let done = Test::new().workflow("w", bad).args("validate -o json").code(3).run();
@@ -71,6 +82,10 @@ fn problems_are_json_too() {
     assert_eq!(done.stdout, "");
     let problem: Value = serde_json::from_str(&done.stderr).expect("JSON");
     assert_eq!(problem["error"]["exit"], 8);
+    let done = Test::new().args("list --needs-atention -o json").code(2).run();
+    let problem: Value = serde_json::from_str(&done.stderr).expect("JSON");
+    assert_eq!(problem["error"]["message"], "unexpected argument '--needs-atention' found");
+    assert_eq!(problem["error"]["help"], "a similar argument exists: '--needs-attention'");
 }
 
 #[test]

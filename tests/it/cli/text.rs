@@ -1,6 +1,6 @@
 //! What people see where there is no terminal.
 
-use super::codes::{FAIL, PASS};
+use super::codes::{FAIL, PASS, WAITS};
 use super::harness::Test;
 
 const ESCAPE: char = '\u{1b}';
@@ -53,6 +53,23 @@ fn graphs_are_of_workflows_and_of_runs() {
     let done = Test::after(done).args("graph").run().stdout_has("only");
     let done = Test::after(done).args("graph r --format mermaid").run().stdout_has("flowchart TD");
     Test::after(done).args("graph nothing").code(8).run().stderr_has("neither a workflow nor a run");
+}
+
+#[test]
+fn every_event_has_a_place_in_a_history() {
+    let ends = format!("{PASS}finally:\n  last: {{ uses: core.pass, with: {{}} }}\n");
+    let done = Test::new().workflow("w", &ends).args("exec --id r").run();
+    Test::after(done).args("history r").run().stdout_has("  run    ending\n");
+}
+
+#[test]
+fn what_a_run_rests_for_is_said() {
+    let parks = FAIL.replace(" } }\n", " }, on_error: park }\n");
+    let done = Test::new().workflow("p", &parks).workflow("w", WAITS).args("exec p").code(7).run();
+    let done =
+        done.stderr_has("because  step (").stderr_has("at       only, failed at its only attempt: my.code (no luck)");
+    let done = Test::after(done).args("exec w --input -").stdin("{}\n{}\n").code(7).run();
+    done.stderr_has("  ask for signal answer\n");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Rules 9 to 13: failure, compensation, cancel, deadline, pivot, park.
 
-use flowrun::engine::{Engine, EngineError, Patience};
+use flowrun::engine::{Engine, EngineError, Patience, Submission};
 use flowrun::machine::Refusal;
 use flowrun::names::RunKey;
 use serde_json::json;
@@ -517,13 +517,13 @@ fn rule_11_a_deadline_has_no_say_in_a_later_compensate() {
     assert_eq!(lab.run(json!({})).exit_code(), 5);
     lab.life(|engine| async move {
         engine.compensate(found(&engine)).await.unwrap();
-        tokio::time::sleep(S).await;
+        crate::lab::time_passes(S).await;
     });
     lab.pass(120 * S);
     for _ in 0..3 {
         lab.life(|engine| async move {
             engine.resume(found(&engine)).await.unwrap();
-            tokio::time::sleep(S).await;
+            crate::lab::time_passes(S).await;
         });
     }
     assert_eq!(retried(&lab).exit_code(), 0);
@@ -569,11 +569,86 @@ fn rule_10_a_compensate_that_was_cut_off_goes_on_when_it_is_asked_for_again() {
     assert_eq!(lab.run(json!({})).exit_code(), 5);
     lab.life(|engine| async move {
         engine.compensate(found(&engine)).await.unwrap();
-        tokio::time::sleep(S).await;
+        crate::lab::time_passes(S).await;
     });
     let report = lab.life(|engine| async move {
         engine.compensate(found(&engine)).await.unwrap();
         engine.rest(found(&engine), Patience::Timers).await.unwrap()
     });
     assert_eq!(report.exit_code(), 4);
+}
+
+#[test]
+fn rule_01_an_undo_before_a_fallback_counts_even_after_a_retry() {
+    let lab = Lab::new(
+        "
+        steps:
+          s:
+            uses: act.keyed
+            compensate: { uses: undo }
+            on_error: park
+            fallback: [{ name: other, uses: other.keyed }]
+        ",
+    )
+    .script("act.keyed s", [Act::Unknown("a.lost"), Act::Return(json!(1))])
+    .script("other.keyed s", [Act::Permanent("a.no")]);
+    assert_eq!(lab.run(json!({})).status, "parked");
+    let report = retried(&lab);
+    assert_eq!(report.status, "completed");
+    assert_eq!(report.compensation, flowrun::machine::event::Compensation::Complete);
+}
+
+#[test]
+fn rule_20_a_run_that_is_parked_for_want_of_a_handler_is_not_retried_without_it() {
+    let lab = Lab::new("steps: { a: { wait: { for: 1m } }, b: { needs: [a], uses: act.keyed } }");
+    lab.run_and_kill_after(json!({}), 10 * S);
+    let refused = lab
+        .without_handlers(|| lab.life(|engine| async move { engine.retry(found(&engine), None).await.unwrap_err() }));
+    assert!(refused.to_string().contains("act.keyed"), "{refused}");
+    assert_eq!(lab.resume().status, "completed");
+}
+
+#[test]
+fn rule_11_a_deadline_goes_on_after_a_retry_behind_the_pivot() {
+    let lab = Lab::new(
+        "
+        deadline: 10m
+        steps:
+          p: { uses: act.keyed, pivot: true }
+          b: { needs: [p], uses: read }
+          c: { needs: [b], wait: { for: 1h } }
+        ",
+    )
+    .script("read b", [Act::Permanent("a.no"), Act::Return(json!(1))]);
+    lab.run(json!({}));
+    lab.pass(3600 * S);
+    assert_eq!(retried(&lab).parked.unwrap().code, "pivot");
+    let last = lab.events().into_iter().rfind(|e| e["type"] == "drain_started").unwrap();
+    assert_eq!(last["at"], "2027-01-15T09:10:00.000Z", "the hour in which it was parked does not count");
+    assert_eq!(retried(&lab).status, "completed", "a deadline that has passed once has no more to say");
+}
+
+#[test]
+fn rule_09_an_undo_that_waits_for_a_place_when_a_drain_begins_has_its_turn_later() {
+    let lab = Lab::new(
+        "
+        services: { gate: { concurrency: 1, breaker: { failures: 1, within: 60s, cooldown: 30s } } }
+        steps:
+          busy: { uses: act.safe, service: gate, timeout: 10s }
+          s: { uses: act.keyed, compensate: { uses: undo, service: gate }, on_error: continue }
+          bad: { uses: read }
+        ",
+    )
+    .script("act.safe busy", [Act::Hang])
+    .script("act.keyed s", [Act::Unknown("a.lost")])
+    .script("read bad", [Act::SlowFailure(5 * S, "a.no")]);
+    let workflow = lab.workflow();
+    let status = lab.life(|engine| async move {
+        let submission = Submission { workflow, input: json!({}), id: Some("it".into()) };
+        let run = engine.submit(submission).await.unwrap().run;
+        let rest = tokio::time::timeout(3600 * S, engine.rest(run, Patience::Timers));
+        rest.await.expect("it does not hang").unwrap().status
+    });
+    assert_eq!(status, "failed");
+    assert_eq!(lab.history().iter().filter(|e| *e == "compensation_succeeded s").count(), 1);
 }

@@ -464,3 +464,16 @@ fn rule_03_the_time_of_a_run_never_goes_backwards() {
     let times: Vec<_> = lab.events().iter().map(|e| e["at"].as_str().unwrap().to_owned()).collect();
     assert!(times.is_sorted(), "{times:?}");
 }
+
+#[test]
+fn c01_a_clock_that_was_ahead_for_a_moment_does_not_hold_a_run_up() {
+    let year = 365 * 24 * 3600 * S;
+    let lab = Lab::new("steps: { a: { uses: act.keyed }, b: { needs: [a], uses: act.safe, timeout: 10s } }")
+        .script("act.keyed a", [Act::Slow(10 * S), Act::Return(json!(1))])
+        .script("act.safe b", [Act::Hang]);
+    lab.pass(year);
+    lab.run_and_kill_after(json!({}), S);
+    lab.set_back(year);
+    lab.resume_and_kill_after(20 * S);
+    assert_eq!(lab.history().last().unwrap(), "run_finished", "{:#?}", lab.history());
+}

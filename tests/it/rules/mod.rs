@@ -3,7 +3,9 @@
 mod backward;
 mod ends;
 mod forward;
+mod prefixes;
 mod shared;
+mod storms;
 
 use std::time::Duration;
 

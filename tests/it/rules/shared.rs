@@ -313,7 +313,7 @@ fn rule_16_a_submission_that_came_second_holds_no_place_of_a_service() {
         for id in ["a", "b"] {
             engine.submit(submit(id)).await.unwrap();
         }
-        tokio::time::sleep(10 * S).await;
+        crate::lab::time_passes(10 * S).await;
     });
     assert_eq!(
         lab.calls().iter().map(|c| c.at_ms).collect::<Vec<_>>(),
@@ -369,7 +369,7 @@ fn rule_17_nothing_starts_while_a_run_is_being_put_down() {
     let workflow = lab.workflow();
     lab.life(|engine| async move {
         engine.submit(Submission { workflow, input: json!({}), id: Some("it".into()) }).await.unwrap();
-        tokio::time::sleep(S).await;
+        crate::lab::time_passes(S).await;
         engine.stop(20 * S).await;
     });
     assert_eq!(lab.called(), ["act.keyed a"], "its place is free, but `b` is not begun");
@@ -401,4 +401,83 @@ fn rule_18_a_signal_over_the_limit_of_a_payload_is_refused() {
         refused
     });
     assert!(matches!(refused, EngineError::Refused(Refusal::Invalid { .. })), "{refused}");
+}
+
+#[test]
+fn rule_18_a_signal_after_the_time_of_the_wait_comes_too_late_even_if_nobody_was_up() {
+    let lab = Lab::new("steps: { a: { wait: { signal: go, timeout: 10m } } }");
+    lab.run_and_kill_after(json!({}), 60 * S);
+    lab.pass(3600 * S);
+    let report = lab.life(|engine| async move {
+        let run = engine.find("it").unwrap();
+        // Whether it is still taken note of is of no importance.
+        let _ = engine.signal(run, None, "go".into(), json!(1)).await;
+        engine.rest(run, Patience::Timers).await.unwrap()
+    });
+    assert_eq!(report.error.unwrap().code, "signal_timeout");
+}
+
+#[test]
+fn d05_what_is_asked_of_a_run_in_the_moment_it_ends_is_not_lost() {
+    let lab =
+        Lab::new("steps: { a: { uses: act.keyed, compensate: { uses: undo } }, bad: { needs: [a], uses: read } }")
+            .script("read bad", [Act::Permanent("a.no")])
+            .script("undo a", [Act::Permanent("a.no")]);
+    let workflow = lab.workflow();
+    lab.life_in_threads(|engine| async move {
+        for n in 0..300 {
+            let workflow = Arc::clone(&workflow);
+            let submission = Submission { workflow, input: json!({}), id: Some(n.to_string()) };
+            let (one, two) = tokio::join!(engine.submit(submission.clone()), engine.submit(submission));
+            let run = one.unwrap().run;
+            assert_eq!(run, two.unwrap().run);
+            engine.rest(run, Patience::Timers).await.unwrap();
+            for _ in 0..3 {
+                engine.compensate(run).await.unwrap();
+                let report = engine.rest(run, Patience::Timers).await.unwrap();
+                assert_eq!(report.exit_code(), 5);
+            }
+            let (mark, cancel) =
+                tokio::join!(engine.mark_done(run, "a".into(), None, "by hand".into()), engine.cancel(run, None, true));
+            assert_eq!(mark.unwrap().exit_code(), 4);
+            assert!(matches!(cancel.unwrap_err(), EngineError::Refused(Refusal::Final { .. })));
+        }
+    });
+}
+
+#[test]
+fn rule_14_a_probe_that_never_reached_its_service_does_not_close_the_breaker() {
+    let lab = Lab::new(
+        "
+        services: { gate: { breaker: { failures: 1, within: 60s, cooldown: 30s } } }
+        steps: { s: { uses: picky, service: gate, with: { n: '{{ input.n }}' } } }
+        ",
+    )
+    .script("picky s", [Act::Retryable("a.down")]);
+    assert_eq!(lab.run(json!({ "n": 1 })).error.unwrap().code, "a.down");
+    lab.pass(30 * S);
+    assert_eq!(lab.run_as("bad", json!({ "n": "one" })).error.unwrap().code, "bad_input");
+    lab.run_as("probe", json!({ "n": 1 }));
+    let started = lab.events_of("probe").into_iter().find(|e| e["type"] == "step_started").unwrap();
+    assert_eq!(started["probe"], json!(true), "the next call is a probe again");
+}
+
+#[test]
+fn b04_a_damaged_run_does_not_keep_others_from_being_resumed() {
+    let lab = Lab::new("steps: { a: { uses: act.keyed }, w: { needs: [a], wait: { for: 1m } } }");
+    let run = lab.run_and_kill_after(json!({}), S);
+    let (mut records, _) = lab.recorded(run);
+    records.remove(1);
+    lab.cut_back(run, records);
+    let workflow = lab.workflow();
+    let other = lab.life(|engine| async move {
+        let submission = Submission { workflow, input: json!({}), id: Some("other".into()) };
+        engine.submit(submission).await.unwrap().run
+    });
+    let (status, damaged) = lab.life(|engine| async move {
+        engine.resume_all().await.unwrap();
+        (engine.rest(other, Patience::Timers).await.unwrap().status, engine.rest(run, Patience::Timers).await)
+    });
+    assert_eq!(status, "completed");
+    assert!(damaged.is_err());
 }
