@@ -174,7 +174,7 @@ impl Session {
             match asked {
                 Asked::Answered(Answer::Rested(rested)) => {
                     let first = *was_final.get_or_insert(rested.was_final);
-                    if rested.put_down && !interrupted {
+                    if rested.put_down && !interrupted && stay != Stay::No {
                         id = Some(rested.report.run_id.clone());
                     } else {
                         return Ok(Rested { was_final: first, ..*rested });
@@ -185,14 +185,17 @@ impl Session {
                 Asked::Lost if interrupted => return Err(self.detached(&operator)),
                 Asked::Lost => {}
             }
+            // A signal that was taken in is all that was wanted: its sender does not take the run over.
+            if let (Some(run), Task::Signal { .. }) = (&id, &task) {
+                self.reopen(number).await?;
+                let Answer::Report(report) = self.ask(Request::Show { run: run.clone() }, sink).await? else {
+                    return Err(Problem::bug("a run was answered with something else"));
+                };
+                return Ok(Rested { report: *report, was_final: false, put_down: false });
+            }
             // The holder has ended. What it took in is durable and goes on here; what it did not take is asked again
             // where that cannot do it twice.
             task = match (id, task) {
-                (Some(run), _) if stay == Stay::No => {
-                    // It was done, and nobody wants to stay: taking the run over would hide how the holder ended.
-                    self.reopen(number).await?;
-                    return self.look_at(run).await;
-                }
                 (Some(run), _) => {
                     was_final.get_or_insert(false);
                     Task::Resume { run }
@@ -204,14 +207,6 @@ impl Session {
                 (None, _) => return Err(lost()),
             };
             self.reopen(number).await?;
-        }
-    }
-
-    /// Returns how a run stands, without doing anything to it.
-    async fn look_at(&self, run: String) -> Result<Rested, Problem> {
-        match self.ask(Request::Show { run }, &mut |_| {}).await? {
-            Answer::Report(report) => Ok(Rested { report: *report, was_final: false, put_down: false }),
-            _ => Err(Problem::bug("a run was answered with something else")),
         }
     }
 
@@ -290,12 +285,9 @@ async fn open(app: &App, need: &Need) -> Result<Option<(Operator, Option<Server>
     let begun = SystemClock.now();
     loop {
         match RedbStore::open(store, OpenOptions { create }) {
-            Ok(journal) => {
-                tracing::info!(store = %store.display(), "this process holds the store");
-                return local(app, need, journal).map(Some);
-            }
+            Ok(journal) => return local(app, need, journal).map(Some),
             Err(StoreError::Absent { .. }) => return Ok(None),
-            Err(StoreError::Busy { .. }) => tracing::debug!(store = %store.display(), "the store is held"),
+            Err(StoreError::Busy { .. }) => {}
             Err(error) => return Err(error.into()),
         }
         let left = REACH.saturating_sub(SystemClock.now().since(begun));
@@ -308,7 +300,6 @@ async fn open(app: &App, need: &Need) -> Result<Option<(Operator, Option<Server>
                 ))
                 .help("Name another store with --store, or wait until that process has ended."));
             }
-            tracing::info!(store = %store.display(), pid = client.pid, "another process holds the store and is asked");
             return Ok(Some((Operator::Remote(client), None)));
         }
         if SystemClock.now().since(begun) > REACH.saturating_sub(PAUSE) {
