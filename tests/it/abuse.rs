@@ -219,7 +219,7 @@ fn commands_about_runs_that_do_not_fit() {
         ("list", 0, &["there is no store at .flowrun/flowrun.redb yet", "flowrun exec"]),
         ("resume", 0, &["there is no store"]),
         ("ledger", 0, &["there is no store"]),
-        ("show", 0, &["there is no store"]),
+        ("show", 8, &["there is no store"]),
         ("show x", 8, &["there is no run `x`", "--store"]),
         ("history x", 8, &["there is no run `x`"]),
         ("cancel x", 8, &["there is no run `x`"]),

@@ -325,7 +325,7 @@ fn killed_at_random_times() {
         deaths += random_round(&mut Dice(seed.wrapping_add(round)), &format!("seed {seed}, round {round}"));
     }
     println!("{deaths} deaths in {rounds} rounds");
-    assert!(u64::from(deaths) >= rounds, "hardly anything was killed: {deaths} deaths in {rounds} rounds");
+    assert!(deaths > 0, "nothing was killed in {rounds} rounds");
 }
 
 fn random_round(dice: &mut Dice, which: &str) -> u32 {
@@ -359,7 +359,7 @@ fn random_round(dice: &mut Dice, which: &str) -> u32 {
     let mut last = None;
     for attempt in 0..60 {
         // The later, the longer: the point is to be killed in the middle, not never to end.
-        let most = 150 + 40 * attempt;
+        let most = 90 + 30 * attempt;
         let whole = dice.below(2) == 0;
         let mut running = place.start(if whole { &exec } else { &["resume"] });
         running.run_for(Duration::from_millis(dice.below(most)));

@@ -174,7 +174,7 @@ impl Session {
             match asked {
                 Asked::Answered(Answer::Rested(rested)) => {
                     let first = *was_final.get_or_insert(rested.was_final);
-                    if rested.put_down && !interrupted {
+                    if rested.put_down && !interrupted && stay != Stay::No {
                         id = Some(rested.report.run_id.clone());
                     } else {
                         return Ok(Rested { was_final: first, ..*rested });
@@ -184,6 +184,14 @@ impl Session {
                 Asked::Problem(problem) => return Err(problem),
                 Asked::Lost if interrupted => return Err(self.detached(&operator)),
                 Asked::Lost => {}
+            }
+            // A signal that was taken in is all that was wanted: its sender does not take the run over.
+            if let (Some(run), Task::Signal { .. }) = (&id, &task) {
+                self.reopen(number).await?;
+                let Answer::Report(report) = self.ask(Request::Show { run: run.clone() }, sink).await? else {
+                    return Err(Problem::bug("a run was answered with something else"));
+                };
+                return Ok(Rested { report: *report, was_final: false, put_down: false });
             }
             // The holder has ended. What it took in is durable and goes on here; what it did not take is asked again
             // where that cannot do it twice.

@@ -100,9 +100,10 @@ pub(in crate::cli) fn summary(report: &RunReport, paint: Paint, screen: &Screen)
     }
     if let Some(parked) = &report.parked {
         lines.text("because", Tone::Care, &coded(&parked.code, &parked.message));
-        // A failed step that the run passed over is not why it stands.
-        let to_blame =
-            |name: &str, step: &StepReport| step.status == "running" || parked.message.contains(&format!("`{name}`"));
+        // A failed step that the run passed over is not why it stands, unless nothing better is known.
+        let is_named = |name: &str| parked.message.contains(&format!("`{name}`"));
+        let any = report.steps.keys().any(|name| is_named(name));
+        let to_blame = |name: &str, step: &StepReport| !any || is_named(name) || step.status == "running";
         let steps = report.steps.iter().filter(|(name, step)| to_blame(name, step));
         for text in steps.filter_map(|(name, step)| stands(name, step)).take(LINES_MAX) {
             lines.text("at", Tone::Bad, &text);
@@ -140,13 +141,6 @@ pub(in crate::cli) fn summary(report: &RunReport, paint: Paint, screen: &Screen)
     out
 }
 
-/// Returns what is waited for: `settled for signal payment.settled until 2026-01-31T12:00:00Z`.
-pub(super) fn waits(wait: &WaitReport) -> String {
-    let signal = wait.signal.as_ref().map_or_else(String::new, |signal| format!(" for signal {signal}"));
-    let until = wait.until.as_ref().map_or_else(String::new, |until| format!(" until {until}"));
-    format!("{}{signal}{until}", wait.step)
-}
-
 /// Says where a step of a parked run stands, if it is one that does not go on.
 fn stands(name: &str, step: &StepReport) -> Option<String> {
     let attempts = step.attempts;
@@ -157,6 +151,13 @@ fn stands(name: &str, step: &StepReport) -> Option<String> {
         "failed" | "unknown" => Some(format!("{name}, {} after {attempts} attempts{why}", step.status)),
         _ => None,
     }
+}
+
+/// Returns what is waited for: `settled for signal payment.settled until 2026-01-31T12:00:00Z`.
+pub(super) fn waits(wait: &WaitReport) -> String {
+    let signal = wait.signal.as_ref().map_or_else(String::new, |signal| format!(" for signal {signal}"));
+    let until = wait.until.as_ref().map_or_else(String::new, |until| format!(" until {until}"));
+    format!("{}{signal}{until}", wait.step)
 }
 
 fn owed_line(owed: &OwedReport) -> String {

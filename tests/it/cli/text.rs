@@ -87,7 +87,8 @@ fn every_event_has_a_place_in_a_history() {
 fn what_a_run_rests_for_is_said() {
     let parks = FAIL.replace(" } }\n", " }, on_error: park }\n");
     let done = Test::new().workflow("p", &parks).workflow("w", WAITS).args("exec p").code(7).run();
-    let done = done.stderr_has("because  step (").stderr_has("         only: my.code (no luck)");
+    let done =
+        done.stderr_has("because  step (").stderr_has("at       only, failed at its only attempt: my.code (no luck)");
     let done = Test::after(done).args("exec w --input -").stdin("{}\n{}\n").code(7).run();
     done.stderr_has("  ask for signal answer\n");
 }
