@@ -11,7 +11,7 @@ use crate::failure::ErrorKind;
 use crate::failure::Failure;
 use crate::payload::Payload;
 use crate::plan::{Action, Member, OnError, OnSkip, Plan, StepIx, Wait, WaitLimit};
-use crate::template::TemplateError;
+use crate::template::{TemplateError, kind_of};
 use crate::time::Timestamp;
 
 /// Where a `foreach` stands.
@@ -564,16 +564,5 @@ fn time_of(value: Value) -> Result<Timestamp, Failure> {
         Value::String(text) => Timestamp::parse(text)
             .map_err(|e| failure(format!("`until` must be an RFC 3339 time, and `{text}` is not: {e}"))),
         other => Err(failure(format!("`until` must yield an RFC 3339 time, not {}", kind_of(other)))),
-    }
-}
-
-fn kind_of(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
     }
 }

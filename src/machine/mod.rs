@@ -5,7 +5,7 @@
 //!
 //! An [`Input`] says what happened outside. [`Machine::advance`] answers with the events that follow from it, which
 //! the engine makes durable, and with the commands to carry out once they are. The state is the fold of the events
-//! (see [`state`] for what is remembered and [`table`] for how it changes), so recovery is the same fold.
+//! (see [`state`] for what is remembered and [`table`] for how it changes, call by call in `call`), so recovery is the same fold.
 //!
 //! Where a rule of SPEC section 6 lives:
 //!
@@ -24,6 +24,7 @@
 //! | 20 ends | `backward` |
 
 mod backward;
+mod call;
 pub mod event;
 mod forward;
 pub mod history;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::call::{Change, Why};
 use super::event::{Answer, CallKind, Cause, Entry, Event, Outcome, Place};
 use super::state::{
     Alarm, CallIx, CallState, End, ItemState, MemberState, Parked, Phase, Progress, RunState, Signal, Stage, UndoOrder,
@@ -30,86 +31,6 @@ pub struct IllegalTransition {
     pub event: String,
     /// What forbids it.
     pub why: &'static str,
-}
-
-/// Why an event is impossible, before it is known which one it was.
-type Why = &'static str;
-
-/// What happens to a call.
-#[derive(Clone, Debug)]
-enum Change {
-    Started {
-        attempt: u32,
-        probe: bool,
-        input: Option<Payload>,
-        at: Timestamp,
-    },
-    Succeeded {
-        attempt: u32,
-    },
-    Failed {
-        attempt: u32,
-        error: Failure,
-        retry_at: Option<Timestamp>,
-    },
-    CutOff {
-        attempt: u32,
-    },
-    /// Nothing will be tried any more; what was reported last stands.
-    GivenUp,
-}
-
-impl CallState {
-    /// The transitions of a call. Rows are what it does now, columns what happens.
-    fn apply(&mut self, change: Change) -> Result<(), Why> {
-        let progress = match (self.progress, change) {
-            (Progress::Idle | Progress::BackingOff { .. }, Change::Started { attempt, probe, input, at }) => {
-                if attempt != self.attempts + 1 {
-                    return Err("attempts are numbered without gaps");
-                }
-                self.attempts = attempt;
-                self.counted += 1;
-                self.first_at.get_or_insert(at);
-                self.input = input.or_else(|| self.input.take());
-                Progress::Running { attempt, probe }
-            }
-            // Refused before the handler was called.
-            (Progress::Idle | Progress::BackingOff { .. }, Change::Failed { attempt: 0, error, retry_at }) => {
-                self.error = Some(error);
-                retry_at.map_or(Progress::Failed, |until| Progress::BackingOff { until })
-            }
-            (Progress::Running { attempt: now, .. }, Change::Failed { attempt, error, retry_at }) if now == attempt => {
-                self.error = Some(error);
-                retry_at.map_or(Progress::Failed, |until| Progress::BackingOff { until })
-            }
-            (Progress::Running { attempt: now, .. }, Change::Succeeded { attempt }) if now == attempt => {
-                self.error = None;
-                Progress::Succeeded
-            }
-            (Progress::Running { attempt: now, .. }, Change::CutOff { attempt }) if now == attempt => {
-                self.counted -= 1;
-                Progress::Idle
-            }
-            (Progress::Idle | Progress::BackingOff { .. } | Progress::Failed, Change::GivenUp) => Progress::Failed,
-            (Progress::Running { .. }, Change::Started { .. }) => return Err("an attempt is under way already"),
-            (Progress::Running { .. }, Change::GivenUp) => return Err("an attempt is under way"),
-            (Progress::Running { .. }, Change::Failed { .. } | Change::Succeeded { .. } | Change::CutOff { .. }) => {
-                return Err("another attempt is under way");
-            }
-            (
-                Progress::Idle | Progress::BackingOff { .. },
-                Change::Failed { .. } | Change::Succeeded { .. } | Change::CutOff { .. },
-            ) => return Err("no attempt is under way"),
-            (Progress::Succeeded | Progress::Failed, Change::Started { .. })
-            | (
-                Progress::Succeeded | Progress::Failed,
-                Change::Failed { .. } | Change::Succeeded { .. } | Change::CutOff { .. },
-            )
-            | (Progress::Succeeded, Change::GivenUp) => return Err("the call is over"),
-        };
-        self.progress = progress;
-        Ok(())
-    }
 }
 
 impl RunState {

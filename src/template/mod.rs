@@ -15,6 +15,8 @@ mod refs;
 mod syntax;
 mod value;
 
+pub(crate) use value::kind as kind_of;
+
 #[cfg(test)]
 mod tests;
 

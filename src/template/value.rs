@@ -37,7 +37,7 @@ impl Num {
 }
 
 /// Returns the kind of a value, with its article.
-pub(super) fn kind(value: &Value) -> &'static str {
+pub(crate) fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",
