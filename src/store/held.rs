@@ -2,7 +2,7 @@
 //!
 //! redb writes while it opens a file: it marks it as in use, and repairs it after a crash. A file that turns out not
 //! to be ours, or to be of a newer flowrun, must stay as it is; so its writes are kept in memory until somebody has
-//! looked inside and says [`Held::release`], which performs them in their order, syncs included. A crash in between is
+//! looked inside and says `release`, which performs them in their order, syncs included. A crash in between is
 //! then the same as a crash of the repair itself. `db check` never releases.
 
 use std::collections::BTreeMap;
