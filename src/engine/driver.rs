@@ -233,9 +233,7 @@ impl Driver {
     /// Returns the service that has a say in a call.
     fn service_of(&self, call: CallIx) -> Option<ServiceName> {
         let plan = self.machine.plan();
-        let name = call.in_plan(plan)?.service.as_ref()?;
-        let service = plan.services.get(name)?;
-        (service.breaker.is_some() || service.concurrency.is_some()).then(|| name.clone())
+        plan.guard_of(call.in_plan(plan)?).cloned()
     }
 
     /// Takes what has arrived, decides, records and acts. Returns whether the run was put down.

@@ -120,7 +120,11 @@ impl Library {
 
     /// Returns the state of a run.
     pub(super) fn state(&self, run: RunKey) -> Result<(Arc<Plan>, RunState), EngineError> {
-        let entries = self.entries(run)?;
+        self.state_after(run, self.entries(run)?)
+    }
+
+    /// Returns the state that these events of a run lead to.
+    pub(super) fn state_after(&self, run: RunKey, entries: Vec<Entry>) -> Result<(Arc<Plan>, RunState), EngineError> {
         let plan = self.plan_of(run, &entries)?;
         let state = machine::fold(run, &plan, entries).map_err(|e| EngineError::Bug(format!("run {run}: {e}")))?;
         Ok((plan, state))
@@ -136,12 +140,13 @@ impl Library {
 
     /// Returns what can be said of a run.
     pub(super) fn report(&self, run: RunKey) -> Result<RunReport, EngineError> {
-        let (plan, state) = self.state(run)?;
+        let entries = self.entries(run)?;
+        let undone = entries.iter().filter_map(super::report::undone_step).collect();
+        let (plan, state) = self.state_after(run, entries)?;
         let finished_at = match self.journal.run(run)? {
             Some(RunRow::Done(row)) => Some(row.finished_at),
             Some(RunRow::Live(_)) | None => None,
         };
-        let undone = self.entries(run)?.into_iter().filter_map(|entry| super::report::undone_step(&entry)).collect();
         Ok(RunReport::new(&plan, &state, finished_at, undone))
     }
 

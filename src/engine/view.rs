@@ -107,11 +107,12 @@ impl View {
     /// # Errors
     /// When the run cannot be read.
     pub fn history_json(&self, run: RunKey) -> Result<Vec<Value>, EngineError> {
-        let (plan, state) = self.library.state(run)?;
+        let entries = self.library.entries(run)?;
+        let (plan, state) = self.library.state_after(run, entries.clone())?;
         let show = |(seq, entry): (u64, Entry)| {
             secrets::without_placeholders(&history::to_json(seq, &entry), &plan, &state.started.salt)
         };
-        Ok(self.history(run)?.into_iter().map(show).collect())
+        Ok((0..).zip(entries).map(show).collect())
     }
 
     /// Returns runs that fit the filter, newest first.

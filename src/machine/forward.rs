@@ -63,7 +63,6 @@ impl Machine {
         if all_skipped && step.on_skip != Some(OnSkip::Run) {
             return self.emit(Event::StepSkipped { step: step.name.clone(), reason: SkipReason::Needs });
         }
-        // An item list or an admission refused earlier means that `when` was decided before.
         let scope = self.state.scope_of_step(&plan, ix, None);
         if let Some(when) = &step.when {
             match when.holds(&scope, &self.limits) {
@@ -372,11 +371,7 @@ impl Machine {
                 Err(error) => return self.failed(call, 0, error),
             }
         };
-        let guarded = planned
-            .service
-            .as_ref()
-            .filter(|name| plan.services.get(*name).is_some_and(|s| s.breaker.is_some() || s.concurrency.is_some()));
-        match guarded {
+        match plan.guard_of(planned) {
             Some(service) => {
                 self.asked.insert(call, input);
                 self.out.commands.push(Command::Admit { call, service: service.clone() });

@@ -65,6 +65,14 @@ impl Plan {
         calls.chain(self.finally.iter().map(|f| &f.call)).map(|call| &call.handler)
     }
 
+    /// Returns the service that has a say in whether a call may begin: one with a breaker, or with counted places.
+    #[must_use]
+    pub fn guard_of<'a>(&self, call: &'a Call) -> Option<&'a ServiceName> {
+        let name = call.service.as_ref()?;
+        let service = self.services.get(name)?;
+        (service.breaker.is_some() || service.concurrency.is_some()).then_some(name)
+    }
+
     /// Returns the index of the step called `name`.
     #[must_use]
     pub fn find(&self, name: &StepName) -> Option<StepIx> {
