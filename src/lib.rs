@@ -39,6 +39,8 @@ pub mod plan;
 pub mod scenario;
 pub mod store;
 mod suggest;
+#[doc(hidden)]
+pub mod teeth;
 pub mod template;
 pub mod time;
 

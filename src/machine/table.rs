@@ -19,6 +19,7 @@ use crate::failure::Failure;
 use crate::names::StepName;
 use crate::payload::Payload;
 use crate::plan::{OnError, Plan, Step, StepIx};
+use crate::teeth::{Bug, awake};
 use crate::time::Timestamp;
 
 /// An event that cannot have happened in the state it was applied to.
@@ -546,9 +547,10 @@ impl RunState {
             .zip(&plan.steps)
             .map(|(state, step)| count(members_of(state, step).filter(|pair| owed(*pair)).count()))
             .collect();
-        let unmet = plan.steps.iter().map(|step| count(step.dependents.len())).collect();
+        let unmet = plan.steps.iter().map(|step| count(undone_before(step).len())).collect();
         self.undo = UndoOrder { left: owed.iter().sum(), owed, unmet, ready: BTreeSet::new() };
-        let last: Vec<StepIx> = plan.order.iter().copied().filter(|ix| plan.step(*ix).dependents.is_empty()).collect();
+        let last: Vec<StepIx> =
+            plan.order.iter().copied().filter(|ix| undone_before(plan.step(*ix)).is_empty()).collect();
         self.take_turns(plan, last);
     }
 
@@ -559,7 +561,7 @@ impl RunState {
                 self.undo.ready.insert(ix);
                 continue;
             }
-            for needed in &plan.step(ix).needs {
+            for needed in undone_after(plan.step(ix)) {
                 let unmet = &mut self.undo.unmet[needed.0 as usize];
                 *unmet -= 1;
                 if *unmet == 0 {
@@ -584,6 +586,16 @@ impl RunState {
         }
         Ok(())
     }
+}
+
+/// The steps whose undos come before that of `step`.
+fn undone_before(step: &Step) -> &[StepIx] {
+    if awake(Bug::UndoInStartOrder) { &step.needs } else { &step.dependents }
+}
+
+/// The steps whose undos come after that of `step`.
+fn undone_after(step: &Step) -> &[StepIx] {
+    if awake(Bug::UndoInStartOrder) { &step.dependents } else { &step.needs }
 }
 
 /// Prepares an item for an operator's retry (SPEC 6.13): new attempts, and a new key where it is certain that the old

@@ -12,4 +12,5 @@ mod program;
 mod rules;
 mod scenarios;
 mod schema;
+mod teeth;
 mod yaml;
