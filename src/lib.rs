@@ -21,6 +21,7 @@
 //! }
 //! ```
 
+pub mod bench;
 pub mod check;
 pub mod cli;
 pub mod definition;

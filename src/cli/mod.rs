@@ -4,6 +4,7 @@
 
 mod app;
 mod args;
+mod bench;
 mod control;
 mod exec;
 pub mod exit_code;
@@ -131,6 +132,7 @@ async fn dispatch(app: &App, verb: &Verb, program: &str) -> Result<ExitCode, Pro
         Verb::Schema(args) => handlers::schema(app, args),
         Verb::Ledger(args) => store::ledger(app, args),
         Verb::Db(args) => store::db(app, args),
+        Verb::Bench(args) => bench::bench(app, args).await,
         Verb::Completions(args) => handlers::completions(app, args, program),
     }
 }

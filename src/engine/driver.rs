@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::executor::{self, Job};
+use super::report::RunReport;
 use super::services::Asker;
 use super::{EngineError, Inner, Patience, Recorded, Running};
 use crate::failure::Failure;
@@ -55,8 +56,8 @@ pub(super) enum Message {
 /// Where a run stands, for those who wait for it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Position {
-    /// It is final.
-    pub(super) is_final: bool,
+    /// What became of it, once it is final.
+    pub(super) report: Option<Arc<RunReport>>,
     /// It is parked.
     pub(super) parked: bool,
     /// Only waits are left.
@@ -79,7 +80,7 @@ impl Position {
             Patience::None => self.waiting,
             Patience::Timers => self.waiting && self.next_wait.is_none(),
         };
-        self.is_final || self.parked || self.down || waits
+        self.report.is_some() || self.parked || self.down || waits
     }
 }
 
@@ -404,7 +405,7 @@ impl Driver {
                 id: state.started.id.clone(),
                 workflow: state.started.workflow.clone(),
                 started_at: state.started_at,
-                finished_at: entries.last().map_or(state.started_at, |e| e.at),
+                finished_at: state.finished_at.unwrap_or(state.started_at),
                 status: conclusion.status,
                 compensation: conclusion.compensation,
             }
@@ -480,8 +481,10 @@ impl Driver {
         let state = self.machine.state();
         let idle = self.attempts.is_empty() && !self.machine.waits_for_a_place();
         let now = self.inner.clock.now();
+        // Whoever waits for the end need not read it back from the store.
+        let report = state.is_final().then(|| Arc::new(RunReport::new(self.machine.plan(), state)));
         self.position.send_modify(|position| {
-            position.is_final = state.is_final();
+            position.report = report;
             position.heard = self.heard;
             position.idle = idle;
             position.parked = state.parked.is_some();

@@ -140,14 +140,8 @@ impl Library {
 
     /// Returns what can be said of a run.
     pub(super) fn report(&self, run: RunKey) -> Result<RunReport, EngineError> {
-        let entries = self.entries(run)?;
-        let undone = entries.iter().filter_map(super::report::undone_step).collect();
-        let (plan, state) = self.state_after(run, entries)?;
-        let finished_at = match self.journal.run(run)? {
-            Some(RunRow::Done(row)) => Some(row.finished_at),
-            Some(RunRow::Live(_)) | None => None,
-        };
-        Ok(RunReport::new(&plan, &state, finished_at, undone))
+        let (plan, state) = self.state(run)?;
+        Ok(RunReport::new(&plan, &state))
     }
 
     /// Finds a run by its id, a unique prefix, or `@last`.

@@ -278,12 +278,19 @@ impl Engine {
     /// # Errors
     /// When the store failed meanwhile.
     pub async fn rest(&self, run: RunKey, patience: Patience) -> Result<RunReport, EngineError> {
-        self.wait_for(run, |position| position.is_resting(patience)).await?;
-        self.report(run)
+        match self.wait_for(run, |position| position.is_resting(patience)).await? {
+            Some(report) => Ok(Arc::unwrap_or_clone(report)),
+            None => self.report(run),
+        }
     }
 
-    async fn wait_for(&self, run: RunKey, done: impl Fn(&Position) -> bool) -> Result<(), EngineError> {
-        let Some(mut position) = self.inner.runs.lock().get(&run).map(|r| r.position.clone()) else { return Ok(()) };
+    /// Waits for something of a run. Returns its report if it has become final meanwhile.
+    async fn wait_for(
+        &self,
+        run: RunKey,
+        done: impl Fn(&Position) -> bool,
+    ) -> Result<Option<Arc<RunReport>>, EngineError> {
+        let Some(mut position) = self.inner.runs.lock().get(&run).map(|r| r.position.clone()) else { return Ok(None) };
         let mut halted = self.inner.halted.subscribe();
         tokio::select! {
             // The sender is gone once the run's driver has ended.
@@ -293,9 +300,10 @@ impl Engine {
         if let Some(error) = self.inner.halted.borrow().clone() {
             return Err(error.into());
         }
-        match &position.borrow().broken {
+        let position = position.borrow();
+        match &position.broken {
             Some(bug) => Err(EngineError::Bug(bug.clone())),
-            None => Ok(()),
+            None => Ok(position.report.clone()),
         }
     }
 

@@ -5,11 +5,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::failure::Failure;
-use crate::machine::event::{CallKind, Place};
-use crate::machine::event::{Cause, Compensation, Conclusion, Entry, Event, Status};
+use crate::machine::event::{Cause, Compensation, Conclusion, Place, Status};
 use crate::machine::state::{Alarm, ItemState, RunState, Stage};
 use crate::plan::{Action, Plan, StepIx};
-use crate::time::Timestamp;
 
 /// What can be said of a run. Its JSON is part of flowrun's interface: `"v": 1`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -117,7 +115,7 @@ pub struct OwedReport {
 impl RunReport {
     /// Makes the report of a state.
     #[must_use]
-    pub fn new(plan: &Plan, state: &RunState, finished_at: Option<Timestamp>, undone: Vec<String>) -> Self {
+    pub fn new(plan: &Plan, state: &RunState) -> Self {
         let indexes = || (0..plan.steps.len()).map(|n| StepIx(u32::try_from(n).unwrap_or(u32::MAX)));
         let steps = indexes().map(|ix| {
             let error = state.step_error(ix).map(|e| ErrorReport::new(e, None));
@@ -149,14 +147,14 @@ impl RunReport {
             error: error_of(state, conclusion),
             steps: steps.collect(),
             started_at: state.started_at.to_string(),
-            finished_at: finished_at.map(|at| at.to_string()),
+            finished_at: state.finished_at.map(|at| at.to_string()),
             parked: state
                 .parked
                 .as_ref()
                 .map(|p| ParkedReport { code: p.code.to_string(), message: p.message.clone() }),
             waiting_for: waiting_for.collect(),
             next_timer_at: timers.map(|(at, _)| *at).next().filter(|_| !state.is_final()).map(|at| at.to_string()),
-            undone,
+            undone: state.undone.iter().map(ToString::to_string).collect(),
             owed: if conclusion.is_some_and(|c| c.compensation == Compensation::Incomplete) {
                 indexes().flat_map(|ix| owed_by(plan, state, ix)).collect()
             } else {
@@ -248,14 +246,5 @@ pub fn word(status: Status) -> &'static str {
         Status::Completed => "completed",
         Status::Failed => "failed",
         Status::Cancelled => "cancelled",
-    }
-}
-
-/// Returns the step that an event says was undone.
-pub(super) fn undone_step(entry: &Entry) -> Option<String> {
-    match &entry.event {
-        Event::CallSucceeded { call, .. } if call.kind == CallKind::Undo => Some(call.place.to_string()),
-        Event::MarkedDone { place, .. } => Some(place.to_string()),
-        _ => None,
     }
 }

@@ -1,5 +1,7 @@
 //! Secrets: filled in at the last moment, and taken out of everything that is recorded or shown (SPEC 6.15).
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 use crate::failure::Failure;
@@ -41,13 +43,13 @@ impl Filled {
     }
 
     /// Puts the values in the places of their placeholders.
-    pub(super) fn fill(&self, input: &Value) -> Value {
+    pub(super) fn fill<'a>(&self, input: &'a Value) -> Cow<'a, Value> {
         if self.0.is_empty() {
-            return input.clone();
+            return Cow::Borrowed(input);
         }
-        replaced(input, &|text| {
+        Cow::Owned(replaced(input, &|text| {
             self.0.iter().fold(text.to_owned(), |text, secret| text.replace(&secret.placeholder, &secret.value))
-        })
+        }))
     }
 
     /// Takes the values out of an output.

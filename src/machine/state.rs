@@ -379,6 +379,10 @@ pub struct RunState {
     pub events: u64,
     /// How it ends, once that is decided.
     pub conclusion: Option<Conclusion>,
+    /// When it became final, the last time that it did.
+    pub finished_at: Option<Timestamp>,
+    /// What was undone, by a handler or by a person, in that order.
+    pub undone: Vec<Place>,
     /// The steps that have not been passed.
     pub open: usize,
     /// Steps whose needs have all ended and that have not begun.
@@ -420,6 +424,8 @@ impl RunState {
             signals: Vec::new(),
             pivoted: false,
             undone_before: false,
+            finished_at: None,
+            undone: Vec::new(),
             deadline: started.deadline,
             deaths: 0,
             put_down: false,

@@ -124,7 +124,10 @@ impl RunState {
                         self.member_mut(call)?.output = Some(output.clone());
                         self.end_item(plan, call.step, call.item, End::Succeeded(output.clone()))
                     }
-                    CallKind::Undo => self.undo_is_over(plan, call.step),
+                    CallKind::Undo => {
+                        self.undone.push(call.id(plan).place);
+                        self.undo_is_over(plan, call.step)
+                    }
                     CallKind::Confirm | CallKind::Finally => Ok(()),
                 }
             }
@@ -196,6 +199,7 @@ impl RunState {
                     self.must_be_at_rest()?;
                 }
                 self.phase = Phase::Finished;
+                self.finished_at = Some(at);
                 self.parked = None;
                 self.deadline = None;
                 self.alarms.clear();
@@ -228,6 +232,7 @@ impl RunState {
                 for (member, left) in item.members.iter_mut().zip(left) {
                     member.marked_done |= left;
                 }
+                self.undone.push(place.clone());
                 let compensation = self.compensation(plan);
                 known(self.conclusion.as_mut())?.compensation = compensation;
                 Ok(())
