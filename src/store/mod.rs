@@ -8,6 +8,8 @@ pub mod format;
 mod guard;
 mod held;
 pub mod journal;
+#[cfg(test)]
+mod measure;
 pub mod memory;
 pub mod open;
 #[cfg(test)]

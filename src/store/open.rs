@@ -44,7 +44,11 @@ impl RedbStore {
     /// [`StoreError::Absent`] if there is none and none is to be made; [`StoreError::Busy`] if another process has it;
     /// [`StoreError::Newer`], [`StoreError::Corrupt`] and [`StoreError::Io`] with the file left as it was.
     pub fn open(path: impl AsRef<Path>, options: OpenOptions) -> Result<Self, StoreError> {
-        let path = path.as_ref();
+        Self::open_with(path.as_ref(), options, QUICK_REPAIR_FROM)
+    }
+
+    /// Opens the store at `path`, and writes for a quick repair from this size of the file on.
+    pub(super) fn open_with(path: &Path, options: OpenOptions, quick_repair_from: u64) -> Result<Self, StoreError> {
         if options.create && !exists(path)? {
             create(path)?;
         }
@@ -55,7 +59,7 @@ impl RedbStore {
         let (held, release) = Held::new(backend, false);
         let opened = open_backend(&name, held, false, length <= CHECK_WHOLE_UP_TO)?;
         release.release().map_err(|e| io_error(path, &e))?;
-        Self::begin(opened, name, Some(identity), QUICK_REPAIR_FROM)
+        Self::begin(opened, name, Some(identity), quick_repair_from)
     }
 }
 
