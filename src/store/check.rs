@@ -44,7 +44,7 @@ impl Report {
     }
 
     fn problem(&mut self, run: impl Into<Option<RunKey>>, event: impl Into<Option<u64>>, message: impl Into<String>) {
-        self.problems.push(Problem { run: run.into(), event: event.into(), message: message.into() });
+        self.problems.push(Problem { run: run.into(), run_id: None, event: event.into(), message: message.into() });
     }
 }
 
@@ -53,10 +53,24 @@ impl Report {
 pub struct Problem {
     /// The run that is affected, if it is one.
     pub run: Option<RunKey>,
+    /// The id of that run, if it is known.
+    pub run_id: Option<String>,
     /// The number of the event in the run, from 0.
     pub event: Option<u64>,
     /// What is wrong.
     pub message: String,
+}
+
+impl Problem {
+    /// Returns it for people, with the run's own id where it is known.
+    #[must_use]
+    pub fn told(&self) -> String {
+        let text = self.to_string();
+        match (&self.run, &self.run_id) {
+            (Some(run), Some(id)) => text.replacen(&run.to_string(), id, 1),
+            _ => text,
+        }
+    }
 }
 
 impl fmt::Display for Problem {
@@ -90,6 +104,14 @@ pub fn check(path: impl AsRef<Path>, fingerprint: Fingerprint) -> Result<Report,
         if let Err(fault) = walked.unwrap_or_else(|panic| Err(Fault::panicked(&panic))) {
             walk.report.problem(None, None, fault.at(&name).to_string());
         }
+    }
+    for problem in &mut report.problems {
+        // What cannot be read here has been told.
+        let row = problem.run.and_then(|run| guarded(|| tables::summary(&tx, run)).ok()?.ok()?);
+        problem.run_id = row.map(|row| match row {
+            RunRow::Live(row) => row.id,
+            RunRow::Done(row) => row.id,
+        });
     }
     drop(tx);
     let repaired = opened.repaired;
@@ -304,7 +326,7 @@ impl Walk<'_> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::path::PathBuf;
 
     use redb::{Database, TableDefinition};
@@ -322,7 +344,7 @@ mod tests {
     use crate::time::Timestamp;
 
     /// What stands for the fingerprint of a definition here.
-    fn sha(bytes: &[u8]) -> Option<[u8; 32]> {
+    pub(in super::super) fn sha(bytes: &[u8]) -> Option<[u8; 32]> {
         Some(Sha256::digest(bytes).into())
     }
 
@@ -330,7 +352,7 @@ mod tests {
         format::encode(&Entry { at: Timestamp(1), event })
     }
 
-    fn started(n: u128, id: &str) -> Commit {
+    pub(in super::super) fn started(n: u128, id: &str) -> Commit {
         let bytes: std::sync::Arc<[u8]> = b"name: order".as_slice().into();
         let definition: [u8; 32] = Sha256::digest(&bytes).into();
         let event = Event::RunStarted(Box::new(RunStarted {
@@ -352,7 +374,7 @@ mod tests {
     }
 
     /// Returns a closed store with two live runs and a final one.
-    fn store() -> (TempDir, PathBuf) {
+    pub(in super::super) fn store() -> (TempDir, PathBuf) {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("flowrun.redb");
         let store = RedbStore::open(&path, OpenOptions { create: true }).expect("a new store");

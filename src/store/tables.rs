@@ -24,11 +24,17 @@ pub(super) const IDS: TableDefinition<&str, &[u8; 16]> = TableDefinition::new("i
 pub(super) const DEFINITIONS: TableDefinition<&[u8; 32], &[u8]> = TableDefinition::new("definitions");
 /// Breaker states by service.
 pub(super) const BREAKERS: TableDefinition<&str, &[u8]> = TableDefinition::new("breakers");
-/// What the file is: `format`, `id`, `created`. Stays as it is in every later format.
+/// What the file is: `format`, `needs`, `id`, `created`, `copied`. Stays as it is in every later format.
 pub(super) const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 
 /// The format of the tables that is written, and the newest that is known.
 pub(super) const FORMAT: u32 = 1;
+
+/// The first flowrun that knows this format. A raised format, and a raised version of records with it, takes a new one.
+pub(super) const NEEDS: &str = "0.1.0";
+
+/// The key in `meta` that says when the store was copied; the first commit takes it away.
+pub(super) const COPIED: &str = "copied";
 
 /// Returns the key of a run's record in `by_run`.
 pub(super) fn place(run: RunKey, number: u64) -> [u8; 24] {
@@ -175,6 +181,28 @@ pub(super) fn records(tx: &ReadTransaction, run: RunKey) -> Result<Vec<Vec<u8>>,
     Ok(records)
 }
 
+/// Returns records of a run in order, from number `from` on, until they have `bytes`.
+pub(super) fn records_from(tx: &ReadTransaction, run: RunKey, from: u64, bytes: usize) -> Result<Vec<Vec<u8>>, Fault> {
+    let (by_run, journal) = (tx.open_table(BY_RUN)?, tx.open_table(JOURNAL)?);
+    let (mut records, mut sum) = (Vec::new(), 0);
+    for (row, expected) in by_run.range::<&[u8; 24]>(&place(run, from)..=&place(run, u64::MAX))?.zip(from..) {
+        let (key, pointer) = row?;
+        if run_and_number(key.value()).1 != expected {
+            return Err(Fault::Damaged(format!("run {run}: event {expected} is missing")));
+        }
+        let record = record(&journal, key.value(), pointer.value())?;
+        sum += record.len();
+        records.push(record);
+        if sum > bytes {
+            break;
+        }
+    }
+    if records.is_empty() && from == 0 && summary(tx, run)?.is_some() {
+        return Err(Fault::Damaged(format!("run {run}: event 0 is missing")));
+    }
+    Ok(records)
+}
+
 /// Returns the record that a row of `by_run` points at.
 pub(super) fn record(
     journal: &ReadOnlyTable<u64, &'static [u8]>,
@@ -261,6 +289,19 @@ pub(super) fn newest(
         }
     }
     Ok(runs)
+}
+
+/// Returns the newest run older than `before`. Its summary is not read: it may be damaged.
+pub(super) fn run_before(tx: &ReadTransaction, before: Option<RunKey>) -> Result<Option<RunKey>, Fault> {
+    use std::ops::Bound;
+    let end = before.as_ref().map_or(Bound::Unbounded, |run| Bound::Excluded(run.0.as_bytes()));
+    let mut newest = None;
+    for table in [LIVE, DONE] {
+        let table = tx.open_table(table)?;
+        let last = table.range::<&[u8; 16]>((Bound::Unbounded, end))?.next_back().transpose()?;
+        newest = newest.max(last.map(|(key, _)| run_key(key.value())));
+    }
+    Ok(newest)
 }
 
 /// Returns the lowest and the highest key whose text begins with `prefix`; nothing if no key's text does.

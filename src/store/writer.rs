@@ -5,7 +5,7 @@
 //! the disk, and what reached it is known only when the file is opened again. So nothing is ever tried twice.
 
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,10 +13,14 @@ use redb::{Database, Durability, Key, ReadableTable as _, Table, TableDefinition
 
 use super::guard::guarded;
 use super::journal::StoreError;
+use super::mark::Marker;
 use super::pace::Pace;
 use super::queue::{Job, Queue};
-use super::tables::{self, BREAKERS, BY_RUN, DEFINITIONS, DONE, Fault, IDS, JOURNAL, LIVE, place, pointer, run_key};
+use super::tables::{
+    self, BREAKERS, BY_RUN, COPIED, DEFINITIONS, DONE, Fault, IDS, JOURNAL, LIVE, META, place, pointer, run_key,
+};
 use crate::names::RunKey;
+use crate::teeth::{Bug, awake};
 
 /// From this size on every transaction records what a repair would have to find out by reading the whole file.
 pub(super) const QUICK_REPAIR_FROM: u64 = 256 << 20;
@@ -27,7 +31,7 @@ pub(super) struct Shared {
     pub queue: Queue,
     /// The store's file, for messages.
     pub path: String,
-    /// Definitions that are in the store.
+    /// Definitions that are known to be in the store; others may be.
     pub definitions: Mutex<HashSet<[u8; 32]>>,
     pub written: Counters,
 }
@@ -55,11 +59,17 @@ impl Identity {
         Self { path, device: file.dev(), inode: file.ino() }
     }
 
+    /// Returns the store's path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Returns the file's size, if it is still the one at the path.
     fn check(&self) -> Result<u64, String> {
         use std::os::unix::fs::MetadataExt as _;
         match std::fs::metadata(&self.path) {
             Ok(now) if (now.dev(), now.ino()) == (self.device, self.inode) => Ok(now.len()),
+            Ok(now) if awake(Bug::ReplacedStoreWritten) => Ok(now.len()),
             Ok(_) => {
                 Err("the store was replaced by another file while flowrun was running; nothing more is written".into())
             }
@@ -78,6 +88,10 @@ pub(super) struct Writer {
     pub shared: Arc<Shared>,
     /// Absent for stores that are no files.
     pub identity: Option<Identity>,
+    /// Notes beside the file how far it has come.
+    pub marker: Option<Marker>,
+    /// Whether the file still says that it is a copy.
+    pub copied: bool,
     /// From which size of the file on transactions are made for a quick repair.
     quick_repair_from: u64,
     next_sequence: u64,
@@ -106,6 +120,8 @@ impl Writer {
             database,
             shared,
             identity,
+            marker: None,
+            copied: false,
             quick_repair_from,
             next_sequence,
             runs: HashMap::new(),
@@ -173,7 +189,15 @@ impl Writer {
             tx.abort()?;
             return Ok(refused);
         }
+        if self.copied {
+            // From here on it is a store of its own.
+            tx.open_table(META)?.remove(COPIED)?;
+        }
         tx.commit()?;
+        self.copied = false;
+        if let Some(marker) = &mut self.marker {
+            marker.note(self.next_sequence);
+        }
         let written = &self.shared.written;
         written.groups.fetch_add(1, Ordering::Relaxed);
         written.commits.fetch_add((jobs.len() - refused.len()) as u64, Ordering::Relaxed);
@@ -262,7 +286,9 @@ impl<'tx> Tables<'tx> {
             opened(&mut self.ids, self.tx, IDS)?.insert(start.id.as_str(), run)?;
             if let Some(definition) = &start.definition {
                 let definitions = opened(&mut self.definitions, self.tx, DEFINITIONS)?;
-                definitions.insert(&start.fingerprint, definition.as_slice())?;
+                if definitions.get(&start.fingerprint)?.is_none() {
+                    definitions.insert(&start.fingerprint, definition.as_slice())?;
+                }
             }
         }
         match (&job.start, &job.finish) {
