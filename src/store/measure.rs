@@ -42,13 +42,13 @@ fn fill(path: &Path, mut from: u128, until: u64) -> u128 {
     while size(path) < until {
         runtime.block_on(async {
             let mut tasks = tokio::task::JoinSet::new();
-            for n in from..from + 2_000 {
+            for n in from..from + 200 {
                 let store = Arc::clone(&store);
                 tasks.spawn(async move { store.commit(whole(n)).await.expect("written") });
             }
             tasks.join_all().await;
         });
-        from += 2_000;
+        from += 200;
     }
     store.close().expect("closed");
     from

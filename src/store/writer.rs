@@ -23,7 +23,7 @@ use crate::names::RunKey;
 use crate::teeth::{Bug, awake};
 
 /// From this size on every transaction records what a repair would have to find out by reading the whole file.
-pub(super) const QUICK_REPAIR_FROM: u64 = 256 << 20;
+pub(super) const QUICK_REPAIR_FROM: u64 = 128 << 20;
 
 /// What the writer shares with those who ask.
 #[derive(Debug)]
