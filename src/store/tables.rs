@@ -187,14 +187,22 @@ pub(super) fn records_from(tx: &ReadTransaction, run: RunKey, from: u64, bytes: 
     let (mut records, mut sum) = (Vec::new(), 0);
     for (row, expected) in by_run.range::<&[u8; 24]>(&place(run, from)..=&place(run, u64::MAX))?.zip(from..) {
         let (key, pointer) = row?;
-        if run_and_number(key.value()).1 != expected {
-            return Err(Fault::Damaged(format!("run {run}: event {expected} is missing")));
-        }
-        let record = record(&journal, key.value(), pointer.value())?;
-        sum += record.len();
-        records.push(record);
-        if sum > bytes {
-            break;
+        let found = if run_and_number(key.value()).1 == expected {
+            record(&journal, key.value(), pointer.value())
+        } else {
+            Err(Fault::Damaged(format!("run {run}: event {expected} is missing")))
+        };
+        match found {
+            Ok(record) => {
+                sum += record.len();
+                records.push(record);
+                if sum > bytes {
+                    break;
+                }
+            }
+            // What comes before it can be used; who asks for it is told.
+            Err(Fault::Damaged(_)) if !records.is_empty() => break,
+            Err(fault) => return Err(fault),
         }
     }
     if records.is_empty() && from == 0 && summary(tx, run)?.is_some() {
