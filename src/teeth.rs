@@ -45,6 +45,22 @@ macro_rules! bugs {
 }
 
 bugs! {
+    /// Each table of a backup is read as it is when its turn comes.
+    BackupOfSeveralMoments = "backup_of_several_moments", Unit("store::db_tests::b19_a_backup_is_the_store_as_it_was_at_one_moment");
+    /// What redb writes while it opens a file is not held back until it is known to be a store.
+    ForeignFileChanged = "foreign_file_changed", Unit("store::open_tests::another_programs_database_is_refused_and_kept_even_if_it_needs_a_repair");
+    /// A store of a newer format is opened.
+    NewerStoreOpened = "newer_store_opened", Unit("store::open_tests::b17_e05_a_store_of_a_newer_flowrun_is_refused_and_kept");
+    /// The file at the store's path is taken for the one that was opened.
+    ReplacedStoreWritten = "replaced_store_written", Unit("store::open_tests::b13_a_store_that_is_deleted_or_replaced_takes_nothing_any_more");
+    /// Nobody looks whether an older copy lies where the store was.
+    OldCopyNotNoticed = "old_copy_not_noticed", Unit("store::db_tests::b12_an_older_copy_in_the_place_of_the_store_is_noticed");
+    /// Whoever answers at the socket that a file beside the store names is taken for the holder of this store.
+    HolderOfAnotherStore = "holder_of_another_store", It("cli::db::b14_the_holder_of_another_store_is_not_asked");
+    /// Placeholders of secrets are exported as they are stored.
+    ExportedPlaceholders = "exported_placeholders", It("cli::db::an_export_has_every_event_and_no_secret");
+    /// An export begins each page with the run that the last one ended with, from its start.
+    ExportRepeats = "export_repeats", It("cli::db::an_export_has_every_event_and_no_secret");
     /// Steps are undone in the order in which they were done.
     UndoInStartOrder = "undo_in_start_order", It("rules::backward::rule_09_what_was_done_is_undone_in_reverse_order_of_dependency");
 }

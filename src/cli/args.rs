@@ -155,7 +155,8 @@ pub(super) enum Verb {
     #[command(after_help = "Examples:\n  flowrun ledger\n  flowrun ledger ORD-17 -o json | jq '.entries[].effect'")]
     Ledger(Ledger),
     /// Look after the store.
-    #[command(after_help = "Examples:\n  flowrun db check\n  flowrun db check --store backup.redb")]
+    #[command(after_help = "Examples:\n  flowrun db check\n  flowrun db backup backups/\n  flowrun db compact\n  \
+                            flowrun db export --run order-17 | jq -r .type\n  flowrun db check --store backup.redb")]
     Db(Db),
     /// Measure how many durable steps a second the store's disk gives.
     #[command(
@@ -417,7 +418,46 @@ pub(super) struct Db {
 #[derive(Debug, Subcommand)]
 pub(super) enum DbVerb {
     /// Read all of the store and say whether it is sound. Nothing is written.
+    #[command(after_help = "Exit codes: 0 sound, 9 held by another process, 10 damaged, or no store.\n\n\
+                            Examples:\n  flowrun db check\n  flowrun db check --store backup.redb\n  \
+                            flowrun db check -o json | jq '.problems[]'")]
     Check,
+    /// Copy the store, as it is at one moment, also while runs go on.
+    #[command(
+        after_help = "A file that is there is never replaced; in a folder the copy gets the store's name and the \
+                            time.\nThe copy is checked before it gets its name. It is used with --store, or moved to \
+                            the place of the store.\n\n\
+                            Examples:\n  flowrun db backup monday.redb\n  flowrun db backup backups/"
+    )]
+    Backup(Backup),
+    /// Give space that is no longer used back to the disk. Nobody else may use the store meanwhile.
+    #[command(after_help = "Examples:\n  flowrun db compact\n  flowrun db compact --store old.redb")]
+    Compact,
+    /// Print every event of every run as JSON Lines, newest run first, also while runs go on.
+    #[command(after_help = "Each line is an event as `flowrun history -o jsonl` prints it, with its `run_id`. \
+                            Secrets are ***.\n\n\
+                            Examples:\n  flowrun db export > events.jsonl\n  flowrun db export --run @last\n  \
+                            flowrun db export --to events.jsonl")]
+    Export(Export),
+}
+
+/// `db backup`.
+#[derive(Debug, Args)]
+pub(super) struct Backup {
+    /// The file to make, or the folder to make it in.
+    #[arg(value_name = "TARGET")]
+    pub(super) target: PathBuf,
+}
+
+/// `db export`.
+#[derive(Debug, Args)]
+pub(super) struct Export {
+    /// Only this run: its id, the beginning of it, or @last.
+    #[arg(long, value_name = "RUN")]
+    pub(super) run: Option<String>,
+    /// Write to this file, which must not be there yet [default: stdout]
+    #[arg(long, value_name = "FILE")]
+    pub(super) to: Option<PathBuf>,
 }
 
 /// `bench`.

@@ -6,6 +6,7 @@ mod app;
 mod args;
 mod bench;
 mod control;
+mod db;
 mod exec;
 pub mod exit_code;
 mod graph;
@@ -131,7 +132,7 @@ async fn dispatch(app: &App, verb: &Verb, program: &str) -> Result<ExitCode, Pro
         Verb::Graph(args) => graph::graph(app, args).await,
         Verb::Schema(args) => handlers::schema(app, args),
         Verb::Ledger(args) => store::ledger(app, args),
-        Verb::Db(args) => store::db(app, args),
+        Verb::Db(args) => db::db(app, args).await,
         Verb::Bench(args) => bench::bench(app, args).await,
         Verb::Completions(args) => handlers::completions(app, args, program),
     }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::exit_code::ExitCode;
 use crate::engine::EngineError;
 use crate::machine::Refusal;
+use crate::store::copy::CopyError;
 use crate::store::journal::StoreError;
 
 /// Something that kept a verb from being done.
@@ -72,7 +73,7 @@ impl From<StoreError> for Problem {
             StoreError::Busy { .. } => Self::conflict(message),
             StoreError::Absent { .. } => Self::not_found(message),
             StoreError::Newer { .. } => {
-                Self::new(ExitCode::Store, message).help("Use the flowrun that wrote it, or a newer one.")
+                Self::new(ExitCode::Store, message).help("Nothing was changed. Use that flowrun, or a newer one.")
             }
             StoreError::NoStore { .. } => Self::new(ExitCode::Store, message),
             StoreError::Corrupt { .. } => Self::new(ExitCode::Store, message)
@@ -80,6 +81,24 @@ impl From<StoreError> for Problem {
             StoreError::Io { .. } => Self::new(ExitCode::Store, message)
                 .help("What was recorded before is safe. Once the disk works again, `flowrun resume` goes on."),
             StoreError::Refused { .. } | StoreError::Missing { .. } => Self::bug(message),
+        }
+    }
+}
+
+impl From<CopyError> for Problem {
+    fn from(error: CopyError) -> Self {
+        let message = error.to_string();
+        match error {
+            CopyError::Exists(_) => {
+                Self::conflict(message).help("Nothing is ever replaced: name another file, or remove this one first.")
+            }
+            CopyError::Target { .. } => Self::new(ExitCode::Store, message)
+                .help("There is no backup. The store is not affected; name another place, or make room there."),
+            CopyError::Store(error) => error.into(),
+            CopyError::Damaged(_, problems) => Self::new(ExitCode::Store, message)
+                .details(problems)
+                .help("There is no new backup. Keep the last good one; `cp` copies the file as it is."),
+            CopyError::Stopped => Self::conflict(message),
         }
     }
 }

@@ -93,7 +93,7 @@ async fn read_run(app: &App, run: &str, request: Request) -> Result<Answer, Prob
     read(app, request).await?.ok_or_else(|| no_run(app, run))
 }
 
-fn no_run(app: &App, run: &str) -> Problem {
+pub(super) fn no_run(app: &App, run: &str) -> Problem {
     let store = app.global.store.display();
     Problem::not_found(format!("there is no run `{run}`: there is no store at {store}"))
         .help("Another store is named by --store or FLOWRUN_STORE.")

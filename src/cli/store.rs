@@ -1,15 +1,14 @@
-//! `ledger` and `db`: what lies in the store's folder, without running anything.
+//! `ledger`: what lies beside the store, and what is said where there is none.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::app::App;
-use super::args::{Db, DbVerb, Ledger};
+use super::args::Ledger;
 use super::control::folder_of;
 use super::exit_code::ExitCode;
 use super::output::paint::Tone;
 use super::output::table::{Cell, Table};
 use super::problem::Problem;
-use crate::definition::Definition;
 
 /// Says that nothing was ever run here.
 pub(super) fn no_store(app: &App) {
@@ -58,57 +57,4 @@ pub(super) fn ledger(app: &App, args: &Ledger) -> Result<ExitCode, Problem> {
     }
     screen.answer(&table.text(screen.out, screen.out_width()))?;
     Ok(ExitCode::Done)
-}
-
-pub(super) fn db(app: &App, args: &Db) -> Result<ExitCode, Problem> {
-    match args.verb {
-        DbVerb::Check => check(app),
-    }
-}
-
-/// Computes the fingerprint of a definition as it is stored.
-fn fingerprint(bytes: &[u8]) -> Option<[u8; 32]> {
-    serde_json::from_slice::<Definition>(bytes).ok().map(|definition| definition.fingerprint())
-}
-
-fn check(app: &App) -> Result<ExitCode, Problem> {
-    let screen = &app.screen;
-    let path = &app.global.store;
-    let report = match crate::store::check::check(path, fingerprint) {
-        Err(crate::store::journal::StoreError::Absent { .. }) => {
-            no_store(app);
-            if screen.is_text() {
-                return Ok(ExitCode::Done);
-            }
-            // Where nothing is, nothing is wrong.
-            crate::store::check::Report::default()
-        }
-        other => other?,
-    };
-    if screen.is_text() {
-        let (tone, word) = if report.is_sound() { (Tone::Good, "sound") } else { (Tone::Bad, "damaged") };
-        let mut text = format!(
-            "{}: {}, {} runs ({} unfinished), {} events, {} definitions\n",
-            path.display(),
-            screen.out.text(tone, word),
-            report.live + report.done,
-            report.live,
-            report.events,
-            report.definitions
-        );
-        if report.needs_repair {
-            text.push_str("it was not closed in order; whoever opens it next repairs that\n");
-        }
-        for problem in &report.problems {
-            text.push_str(&format!("  {problem}\n"));
-        }
-        screen.answer(&text)?;
-    } else {
-        let mut shown = json!({ "v": 1, "path": path.display().to_string(), "sound": report.is_sound() });
-        if let (Some(map), Ok(Value::Object(rest))) = (shown.as_object_mut(), serde_json::to_value(&report)) {
-            map.extend(rest);
-        }
-        screen.json(&shown)?;
-    }
-    Ok(if report.is_sound() { ExitCode::Done } else { ExitCode::Store })
 }

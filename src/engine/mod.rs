@@ -6,6 +6,7 @@
 
 mod driver;
 mod executor;
+pub mod export;
 mod library;
 mod operate;
 pub mod report;

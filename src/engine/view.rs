@@ -70,6 +70,10 @@ impl View {
         Self { library }
     }
 
+    pub(super) fn library(&self) -> &Library {
+        &self.library
+    }
+
     /// Finds a run by its id, a unique prefix, or `@last`.
     ///
     /// # Errors

@@ -131,6 +131,10 @@ fn each_block(
     Ok(())
 }
 
+fn no_locks() -> io::Error {
+    io::Error::other("the file system has no locks; name a store on a local disk with --store")
+}
+
 impl<B: StorageBackend> StorageBackend for Held<B> {
     fn len(&self) -> io::Result<u64> {
         match self.disk.held() {
@@ -210,10 +214,15 @@ impl<B: StorageBackend> StorageBackend for Held<B> {
     }
 
     fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        if self.disk.look_only {
+        let taken = if self.disk.look_only {
             self.disk.inner.try_lock_shared_range(start, end)
         } else {
             self.disk.inner.try_lock_range(start, end)
+        };
+        // redb goes on without a lock where there are none. Here two processes would then write the same store.
+        match taken {
+            Err(BackendError::Unsupported) if !self.disk.look_only => Err(BackendError::Io(no_locks())),
+            other => other,
         }
     }
 

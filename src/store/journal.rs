@@ -117,7 +117,10 @@ pub enum StoreError {
         message: String,
     },
     /// The store was written by a newer flowrun.
-    #[error("{path} was written by a newer flowrun (format {found}, this one knows {known})")]
+    #[error(
+        "{path} needs flowrun >= {}: it has format {found}, and this one knows {known}",
+        needs.as_deref().unwrap_or("the one that wrote it")
+    )]
     Newer {
         /// The store's file.
         path: String,
@@ -125,6 +128,8 @@ pub enum StoreError {
         found: u32,
         /// The newest format known.
         known: u32,
+        /// The first flowrun that knows it, if the store says so.
+        needs: Option<String>,
     },
     /// Another process has the store open.
     #[error("{path} is in use by another process")]
@@ -171,6 +176,23 @@ pub trait Journal: Send + Sync + 'static {
     /// When the store cannot be read.
     fn records(&self, run: RunKey) -> Result<Vec<Vec<u8>>, StoreError>;
 
+    /// Returns encoded records of a run in order, from number `from` on: at least one if there are more, and no more
+    /// than about `bytes`.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn records_from(&self, run: RunKey, from: u64, bytes: usize) -> Result<Vec<Vec<u8>>, StoreError> {
+        let mut room = Some(bytes);
+        let wanted = self.records(run)?.into_iter().skip(usize::try_from(from).unwrap_or(usize::MAX));
+        Ok(wanted
+            .take_while(|record| {
+                let fits = room.is_some();
+                room = room.and_then(|room| room.checked_sub(record.len()));
+                fits
+            })
+            .collect())
+    }
+
     /// Returns the pinned definition with this fingerprint.
     ///
     /// # Errors
@@ -206,6 +228,14 @@ pub trait Journal: Send + Sync + 'static {
     /// # Errors
     /// When the store cannot be read.
     fn runs(&self, before: Option<RunKey>, most: usize) -> Result<Vec<(RunKey, RunRow)>, StoreError>;
+
+    /// Returns the newest run older than `before`, whatever is known of it.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn run_before(&self, before: Option<RunKey>) -> Result<Option<RunKey>, StoreError> {
+        Ok(self.runs(before, 1)?.first().map(|(run, _)| *run))
+    }
 
     /// Returns the recorded breaker state of every service.
     ///

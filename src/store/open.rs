@@ -17,9 +17,15 @@ use super::guard::guarded;
 use super::held::Held;
 use super::journal::StoreError;
 use super::redb::RedbStore;
-use super::tables::{self, BREAKERS, BY_RUN, DEFINITIONS, DONE, FORMAT, Fault, IDS, JOURNAL, LIVE, META, from_redb};
+use super::tables::{
+    self, BREAKERS, BY_RUN, COPIED, DEFINITIONS, DONE, FORMAT, Fault, IDS, JOURNAL, LIVE, META, NEEDS, from_redb,
+};
 use super::writer::{Identity, QUICK_REPAIR_FROM};
-use crate::time::{Clock as _, SystemClock};
+use crate::teeth::{Bug, awake};
+use crate::time::{Clock as _, SystemClock, Timestamp};
+
+/// What is wrong with a place where two processes could have the same store.
+const NO_LOCKS: &str = "lies on a file system whose locks do not work; name a store on a local disk with --store";
 
 /// How a store is opened.
 #[derive(Clone, Copy, Debug, Default)]
@@ -29,7 +35,7 @@ pub struct OpenOptions {
 }
 
 /// Memory for pages of the file.
-const CACHE: usize = 64 << 20;
+pub(super) const CACHE: usize = 64 << 20;
 
 /// Up to this size the whole file is checked whenever it is opened: that takes some 30 ms.
 const CHECK_WHOLE_UP_TO: u64 = 16 << 20;
@@ -44,18 +50,47 @@ impl RedbStore {
     /// [`StoreError::Absent`] if there is none and none is to be made; [`StoreError::Busy`] if another process has it;
     /// [`StoreError::Newer`], [`StoreError::Corrupt`] and [`StoreError::Io`] with the file left as it was.
     pub fn open(path: impl AsRef<Path>, options: OpenOptions) -> Result<Self, StoreError> {
-        let path = path.as_ref();
+        Self::open_with(path.as_ref(), options, QUICK_REPAIR_FROM)
+    }
+
+    /// Opens the store at `path`, and writes for a quick repair from this size of the file on.
+    pub(super) fn open_with(path: &Path, options: OpenOptions, quick_repair_from: u64) -> Result<Self, StoreError> {
         if options.create && !exists(path)? {
             create(path)?;
         }
-        let name = path.display().to_string();
-        let (file, length) = open_file(path, true)?;
-        let identity = Identity::of(path.to_owned(), &file.metadata().map_err(|e| io_error(path, &e))?);
-        let backend = FileBackend::new(file).map_err(|e| from_redb(&name, e.into()))?;
-        let (held, release) = Held::new(backend, false);
-        let opened = open_backend(&name, held, false, length <= CHECK_WHOLE_UP_TO)?;
+        let (opened, identity) = open_file_alone(path)?;
+        Self::begin(opened, path.display().to_string(), Some(identity), quick_repair_from)
+    }
+}
+
+/// Opens the store's file for this process alone, once it is known to be a store.
+pub(super) fn open_file_alone(path: &Path) -> Result<(Opened, Identity), StoreError> {
+    let name = path.display().to_string();
+    let (file, length) = open_file(path, true)?;
+    let identity = Identity::of(path.to_owned(), &file.metadata().map_err(|e| io_error(path, &e))?);
+    let backend = FileBackend::new(file).map_err(|e| from_redb(&name, e.into()))?;
+    let (held, release) = Held::new(backend, false);
+    let release = if awake(Bug::ForeignFileChanged) {
         release.release().map_err(|e| io_error(path, &e))?;
-        Self::begin(opened, name, Some(identity), QUICK_REPAIR_FROM)
+        None
+    } else {
+        Some(release)
+    };
+    let opened = open_backend(&name, held, false, length <= CHECK_WHOLE_UP_TO)?;
+    is_locked(path)?;
+    if let Some(release) = release {
+        release.release().map_err(|e| io_error(path, &e))?;
+    }
+    Ok((opened, identity))
+}
+
+/// Makes sure that the lock which was just taken keeps others out. Some file systems grant every lock.
+pub(super) fn is_locked(path: &Path) -> Result<(), StoreError> {
+    let again = File::options().read(true).write(true).open(path).map_err(|e| io_error(path, &e))?;
+    match again.try_lock() {
+        Err(fs::TryLockError::WouldBlock) => Ok(()),
+        Ok(()) => Err(refusal(path, NO_LOCKS)),
+        Err(fs::TryLockError::Error(error)) => Err(io_error(path, &error)),
     }
 }
 
@@ -64,6 +99,8 @@ impl RedbStore {
 pub(super) struct Opened {
     pub database: Database,
     pub id: [u8; 16],
+    /// When `db backup` made it, if nothing was written to it since.
+    pub copied: Option<Timestamp>,
     /// Whether it had not been closed in order; not known if all of it was checked.
     pub repaired: bool,
 }
@@ -93,8 +130,8 @@ pub(super) fn open_backend(
         if init && is_empty(&database).map_err(|fault| fault.at(name))? {
             initialise(&database).map_err(|fault| fault.at(name))?;
         }
-        let id = identify(name, &database)?;
-        Ok(Opened { database, id, repaired: repaired.get() })
+        let (id, copied) = identify(name, &database)?;
+        Ok(Opened { database, id, copied, repaired: repaired.get() })
     });
     opened.unwrap_or_else(|panic| {
         Err(StoreError::Corrupt { path: name.into(), message: format!("the file is damaged: {panic}") })
@@ -110,8 +147,8 @@ pub(super) fn open_to_look(path: &Path, whole: bool) -> Result<Opened, StoreErro
     open_backend(&name, held, false, whole)
 }
 
-/// Returns the id of the store, if it is one and its format is known.
-fn identify(name: &str, database: &Database) -> Result<[u8; 16], StoreError> {
+/// Returns the id of the store, if it is one and its format is known, and when it was copied.
+fn identify(name: &str, database: &Database) -> Result<([u8; 16], Option<Timestamp>), StoreError> {
     let corrupt = |message: &str| StoreError::Corrupt { path: name.into(), message: message.into() };
     let tx = database.begin_read().map_err(|e| from_redb(name, e.into()))?;
     let meta = match tx.open_table(META) {
@@ -125,11 +162,14 @@ fn identify(name: &str, database: &Database) -> Result<[u8; 16], StoreError> {
     let Some(format) = value("format")?.and_then(|bytes| bytes.try_into().ok()).map(u32::from_le_bytes) else {
         return Err(corrupt("is not a flowrun store: it has no format"));
     };
-    if format > FORMAT {
-        return Err(StoreError::Newer { path: name.into(), found: format, known: FORMAT });
+    if format > FORMAT && !awake(Bug::NewerStoreOpened) {
+        let needs = value("needs")?.and_then(|bytes| String::from_utf8(bytes).ok());
+        return Err(StoreError::Newer { path: name.into(), found: format, known: FORMAT, needs });
     }
     let id = value("id")?.and_then(|bytes| bytes.try_into().ok());
-    id.ok_or_else(|| corrupt("is not a flowrun store: it has no id"))
+    let id = id.ok_or_else(|| corrupt("is not a flowrun store: it has no id"))?;
+    let copied = value(COPIED)?.and_then(|bytes| bytes.try_into().ok()).map(i64::from_le_bytes);
+    Ok((id, copied.map(Timestamp)))
 }
 
 fn is_empty(database: &Database) -> Result<bool, Fault> {
@@ -149,6 +189,7 @@ fn initialise(database: &Database) -> Result<(), Fault> {
         tx.open_table(BREAKERS)?;
         let mut meta = tx.open_table(META)?;
         meta.insert("format", FORMAT.to_le_bytes().as_slice())?;
+        meta.insert("needs", NEEDS.as_bytes())?;
         meta.insert("id", uuid::Uuid::new_v4().as_bytes().as_slice())?;
         meta.insert("created", SystemClock.now().0.to_le_bytes().as_slice())?;
     }
@@ -156,7 +197,7 @@ fn initialise(database: &Database) -> Result<(), Fault> {
     Ok(())
 }
 
-fn io_error(path: &Path, error: &io::Error) -> StoreError {
+pub(super) fn io_error(path: &Path, error: &io::Error) -> StoreError {
     StoreError::Io { path: path.display().to_string(), message: tables::io_message(error) }
 }
 
@@ -204,10 +245,7 @@ fn open_file(path: &Path, write: bool) -> Result<(File, u64), StoreError> {
 
 /// Makes a store at `path`, where nothing is yet. Another process may do the same: one of them wins.
 fn create(path: &Path) -> Result<(), StoreError> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
+    let folder = folder_of(path);
     let made = !folder.exists();
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|e| io_error(folder, &e))?;
 
@@ -225,8 +263,16 @@ fn create(path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Returns the folder that `path` is in.
+pub(super) fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}
+
 /// Returns a name beside `path` that nobody else uses.
-fn temporary_name(path: &Path) -> PathBuf {
+pub(super) fn temporary_name(path: &Path) -> PathBuf {
     let mut name = std::ffi::OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
     name.push(format!(".{}.new", uuid::Uuid::new_v4().simple()));
@@ -262,6 +308,6 @@ fn publish(temporary: &Path, path: &Path) -> io::Result<()> {
     }
 }
 
-fn sync_folder(folder: &Path) -> Result<(), StoreError> {
+pub(super) fn sync_folder(folder: &Path) -> Result<(), StoreError> {
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(|e| io_error(folder, &e))
 }

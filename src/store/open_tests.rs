@@ -198,11 +198,17 @@ fn set_meta(path: &Path, key: &str, value: &[u8]) {
 }
 
 #[test]
-fn b17_a_store_of_a_newer_flowrun_is_refused_and_kept() {
+fn b17_e05_a_store_of_a_newer_flowrun_is_refused_and_kept() {
     let (folder, path) = folder();
     filled(&path);
     set_meta(&path, "format", &7_u32.to_le_bytes());
-    let newer = |path: &Path| StoreError::Newer { path: path.display().to_string(), found: 7, known: 1 };
+    set_meta(&path, "needs", b"0.9.0");
+    let newer = |path: &Path| StoreError::Newer {
+        path: path.display().to_string(),
+        found: 7,
+        known: 1,
+        needs: Some("0.9.0".into()),
+    };
     assert_eq!(refused(&path), newer(&path));
 
     // Also if its holder was killed.

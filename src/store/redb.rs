@@ -12,19 +12,23 @@ use redb::{Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _,
 use tokio::sync::oneshot;
 
 use super::format;
+use super::ground;
 use super::guard::guarded;
 use super::journal::{Commit, Committed, Journal, LiveRow, RunRow, StoreError};
+use super::mark::{self, Marker, Restored};
 use super::open::{Opened, open_backend};
 use super::queue::{Job, Queue, Start};
-use super::tables::{self, BREAKERS, DEFINITIONS, Fault, JOURNAL, LIVE, run_key};
+use super::tables::{self, BREAKERS, Fault, JOURNAL, LIVE, run_key};
 use super::writer::{Identity, QUICK_REPAIR_FROM, Shared, Writer};
 use crate::names::RunKey;
+use crate::teeth::{Bug, awake};
 
 /// A store in a redb file, held by this process alone.
 #[derive(Debug)]
 pub struct RedbStore {
     shared: Arc<Shared>,
     id: [u8; 16],
+    restored: Option<Restored>,
     /// Absent once the store is closed.
     database: RwLock<Option<Arc<Database>>>,
     writer: Mutex<Option<JoinHandle<()>>>,
@@ -70,31 +74,43 @@ impl RedbStore {
         identity: Option<Identity>,
         quick_repair_from: u64,
     ) -> Result<Self, StoreError> {
-        let Opened { database, id, .. } = opened;
+        let Opened { database, id, copied, .. } = opened;
         let database = Arc::new(database);
-        let (next_sequence, definitions) = guarded(|| -> Result<_, Fault> {
+        // Nothing here may take longer because more runs are done.
+        let next_sequence = guarded(|| -> Result<_, Fault> {
             let tx = database.begin_read()?;
             let last = tx.open_table(JOURNAL)?.last()?.map(|(sequence, _)| sequence.value());
-            let definitions = tx.open_table(DEFINITIONS)?;
-            let known = definitions.iter()?.map(|row| row.map(|(key, _)| *key.value())).collect::<Result<_, _>>()?;
-            Ok((last.map_or(0, |last| last + 1), known))
+            Ok(last.map_or(0, |last| last + 1))
         })
         .unwrap_or_else(|panic| Err(Fault::panicked(&panic)))
         .map_err(|fault| fault.at(&path))?;
+        let marked = identity.as_ref().and_then(|identity| mark::read(identity.path())).filter(|m| m.store == id);
+        let restored = match (marked, copied) {
+            _ if awake(Bug::OldCopyNotNoticed) => None,
+            (Some(marked), _) if marked.next > next_sequence => {
+                Some(Restored::Older { missing: marked.next - next_sequence })
+            }
+            // The mark is that of a store which had come no further: nothing is missing.
+            (Some(_), _) => None,
+            (None, copied) => copied.map(|made_at| Restored::Backup { made_at }),
+        };
+        let marker = identity.as_ref().map(|identity| Marker::of(identity.path(), id));
 
         let shared = Arc::new(Shared {
             queue: Queue::default(),
             path: path.clone(),
-            definitions: Mutex::new(definitions),
+            definitions: Mutex::default(),
             written: Default::default(),
         });
-        let writer =
+        let mut writer =
             Writer::new(Arc::clone(&database), Arc::clone(&shared), identity, quick_repair_from, next_sequence);
+        writer.marker = marker;
+        writer.copied = copied.is_some();
         let thread = std::thread::Builder::new()
             .name("flowrun-store".into())
             .spawn(move || writer.run())
             .map_err(|error| StoreError::Io { path, message: format!("the writer cannot be started: {error}") })?;
-        Ok(Self { shared, id, database: RwLock::new(Some(database)), writer: Mutex::new(Some(thread)) })
+        Ok(Self { shared, id, restored, database: RwLock::new(Some(database)), writer: Mutex::new(Some(thread)) })
     }
 
     /// Returns how much was written so far.
@@ -106,6 +122,23 @@ impl RedbStore {
             commits: counters.commits.load(Ordering::Relaxed),
             records: counters.records.load(Ordering::Relaxed),
         }
+    }
+
+    /// Returns what the store may not know, if an older copy or a backup lies in its place.
+    #[must_use]
+    pub fn restored(&self) -> Option<Restored> {
+        self.restored
+    }
+
+    /// Returns what is to be known about the place where the store lies, if anything is.
+    #[must_use]
+    pub fn concern(&self) -> Option<&'static str> {
+        ground::concern(self.path().as_ref())
+    }
+
+    /// Returns what the file is called in messages.
+    pub(super) fn path(&self) -> &str {
+        &self.shared.path
     }
 
     fn closed(&self) -> StoreError {
@@ -121,6 +154,18 @@ impl RedbStore {
             .map_err(|fault| fault.at(&self.shared.path))
     }
 
+    /// Lets `with` have the database, which is not closed before it is done.
+    pub(super) fn with_database<T, E: From<Fault>>(
+        &self,
+        with: impl FnOnce(&Database) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        match database.as_ref() {
+            Some(database) => with(database),
+            None => Err(Fault::from(redb::Error::DatabaseClosed).into()),
+        }
+    }
+
     /// Encodes a commit; the definition only if the store may not have it.
     fn job(&self, commit: Commit, ack: oneshot::Sender<Result<(), StoreError>>) -> Job {
         let start = commit.start.map(|start| {
@@ -134,10 +179,13 @@ impl RedbStore {
             }
         });
         let finish = commit.finish.map(|row| format::encode_row(&row));
+        let bundle = tables::bundle(&commit.records);
         Job {
             run: commit.run,
             first: commit.first,
-            records: commit.records,
+            sum: crc32fast::hash(&bundle),
+            bundle,
+            count: u32::try_from(commit.records.len()).expect("a run has far fewer events than this counts"),
             start,
             finish,
             breakers: commit.breakers,
@@ -164,6 +212,10 @@ impl Journal for RedbStore {
 
     fn records(&self, run: RunKey) -> Result<Vec<Vec<u8>>, StoreError> {
         self.read(|tx| tables::records(tx, run))
+    }
+
+    fn records_from(&self, run: RunKey, from: u64, bytes: usize) -> Result<Vec<Vec<u8>>, StoreError> {
+        self.read(|tx| tables::records_from(tx, run, from, bytes))
     }
 
     fn definition(&self, fingerprint: [u8; 32]) -> Result<Arc<[u8]>, StoreError> {
@@ -198,6 +250,10 @@ impl Journal for RedbStore {
     fn runs(&self, before: Option<RunKey>, most: usize) -> Result<Vec<(RunKey, RunRow)>, StoreError> {
         let end = before.as_ref().map_or(Bound::Unbounded, |run| Bound::Excluded(run.0.as_bytes()));
         self.read(|tx| tables::newest(tx, (Bound::Unbounded, end), most))
+    }
+
+    fn run_before(&self, before: Option<RunKey>) -> Result<Option<RunKey>, StoreError> {
+        self.read(|tx| tables::run_before(tx, before))
     }
 
     fn breakers(&self) -> Result<Vec<(String, Vec<u8>)>, StoreError> {

@@ -5,7 +5,7 @@
 //! the disk, and what reached it is known only when the file is opened again. So nothing is ever tried twice.
 
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,13 +13,18 @@ use redb::{Database, Durability, Key, ReadableTable as _, Table, TableDefinition
 
 use super::guard::guarded;
 use super::journal::StoreError;
+use super::mark::Marker;
 use super::pace::Pace;
 use super::queue::{Job, Queue};
-use super::tables::{self, BREAKERS, BY_RUN, DEFINITIONS, DONE, Fault, IDS, JOURNAL, LIVE, place, pointer, run_key};
+use super::tables::{
+    self, BREAKERS, BY_RUN, COPIED, DEFINITIONS, DONE, Fault, IDS, JOURNAL, LIVE, META, POINTER, Pointer, place,
+    run_key,
+};
 use crate::names::RunKey;
+use crate::teeth::{Bug, awake};
 
 /// From this size on every transaction records what a repair would have to find out by reading the whole file.
-pub(super) const QUICK_REPAIR_FROM: u64 = 256 << 20;
+pub(super) const QUICK_REPAIR_FROM: u64 = 128 << 20;
 
 /// What the writer shares with those who ask.
 #[derive(Debug)]
@@ -27,7 +32,7 @@ pub(super) struct Shared {
     pub queue: Queue,
     /// The store's file, for messages.
     pub path: String,
-    /// Definitions that are in the store.
+    /// Definitions that are known to be in the store; others may be.
     pub definitions: Mutex<HashSet<[u8; 32]>>,
     pub written: Counters,
 }
@@ -55,11 +60,17 @@ impl Identity {
         Self { path, device: file.dev(), inode: file.ino() }
     }
 
+    /// Returns the store's path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Returns the file's size, if it is still the one at the path.
     fn check(&self) -> Result<u64, String> {
         use std::os::unix::fs::MetadataExt as _;
         match std::fs::metadata(&self.path) {
             Ok(now) if (now.dev(), now.ino()) == (self.device, self.inode) => Ok(now.len()),
+            Ok(now) if awake(Bug::ReplacedStoreWritten) => Ok(now.len()),
             Ok(_) => {
                 Err("the store was replaced by another file while flowrun was running; nothing more is written".into())
             }
@@ -78,6 +89,10 @@ pub(super) struct Writer {
     pub shared: Arc<Shared>,
     /// Absent for stores that are no files.
     pub identity: Option<Identity>,
+    /// Notes beside the file how far it has come.
+    pub marker: Option<Marker>,
+    /// Whether the file still says that it is a copy.
+    pub copied: bool,
     /// From which size of the file on transactions are made for a quick repair.
     quick_repair_from: u64,
     next_sequence: u64,
@@ -106,6 +121,8 @@ impl Writer {
             database,
             shared,
             identity,
+            marker: None,
+            copied: false,
             quick_repair_from,
             next_sequence,
             runs: HashMap::new(),
@@ -159,13 +176,13 @@ impl Writer {
                     continue;
                 }
                 tables.insert(job, &mut self.next_sequence)?;
-                records += job.records.len() as u64;
+                records += u64::from(job.count);
                 self.pace.saw(tail.map(|tail| tail.group));
                 if job.finish.is_some() {
                     self.runs.remove(&job.run);
                     self.pace.finished();
                 } else {
-                    self.runs.insert(job.run, Tail { next: next + job.records.len() as u64, group });
+                    self.runs.insert(job.run, Tail { next: next + u64::from(job.count), group });
                 }
             }
         }
@@ -173,7 +190,15 @@ impl Writer {
             tx.abort()?;
             return Ok(refused);
         }
+        if self.copied {
+            // From here on it is a store of its own.
+            tx.open_table(META)?.remove(COPIED)?;
+        }
         tx.commit()?;
+        self.copied = false;
+        if let Some(marker) = &mut self.marker {
+            marker.note(self.next_sequence);
+        }
         let written = &self.shared.written;
         written.groups.fetch_add(1, Ordering::Relaxed);
         written.commits.fetch_add((jobs.len() - refused.len()) as u64, Ordering::Relaxed);
@@ -213,7 +238,7 @@ fn acknowledge(jobs: &mut Vec<Job>, refused: Vec<(usize, StoreError)>) {
 struct Tables<'tx> {
     tx: &'tx WriteTransaction,
     journal: Table<'tx, u64, &'static [u8]>,
-    by_run: Table<'tx, &'static [u8; 24], &'static [u8; 12]>,
+    by_run: Table<'tx, &'static [u8; 24], &'static [u8; POINTER]>,
     ids: Option<Table<'tx, &'static str, &'static [u8; 16]>>,
     definitions: Option<Table<'tx, &'static [u8; 32], &'static [u8]>>,
     live: Option<Table<'tx, &'static [u8; 16], &'static [u8]>>,
@@ -241,7 +266,7 @@ impl<'tx> Tables<'tx> {
 
     /// Returns why a commit must not be written, for a run that has `next` records.
     fn refuse(&mut self, job: &Job, next: u64) -> Result<Option<StoreError>, Fault> {
-        if let Some(message) = misfit(job.first, job.records.len(), job.start.is_some(), next) {
+        if let Some(message) = misfit(job.first, job.count as usize, job.start.is_some(), next) {
             return Ok(Some(StoreError::Refused { run: job.run, message }));
         }
         let Some(start) = &job.start else { return Ok(None) };
@@ -251,18 +276,20 @@ impl<'tx> Tables<'tx> {
 
     fn insert(&mut self, job: &Job, next_sequence: &mut u64) -> Result<(), Fault> {
         let run = job.run.0.as_bytes();
-        for (record, number) in job.records.iter().zip(job.first..) {
-            let sequence = *next_sequence;
+        if job.count > 0 {
+            let (sequence, place) = (*next_sequence, place(job.run, job.first));
             *next_sequence += 1;
-            let place = place(job.run, number);
-            self.journal.insert(sequence, record.as_slice())?;
-            self.by_run.insert(&place, &pointer(&place, sequence, record))?;
+            self.journal.insert(sequence, job.bundle.as_slice())?;
+            let pointer = Pointer::new(&place, sequence, job.count, job.sum);
+            self.by_run.insert(&place, &pointer.to_bytes())?;
         }
         if let Some(start) = &job.start {
             opened(&mut self.ids, self.tx, IDS)?.insert(start.id.as_str(), run)?;
             if let Some(definition) = &start.definition {
                 let definitions = opened(&mut self.definitions, self.tx, DEFINITIONS)?;
-                definitions.insert(&start.fingerprint, definition.as_slice())?;
+                if definitions.get(&start.fingerprint)?.is_none() {
+                    definitions.insert(&start.fingerprint, definition.as_slice())?;
+                }
             }
         }
         match (&job.start, &job.finish) {

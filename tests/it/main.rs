@@ -3,6 +3,7 @@ mod abuse;
 mod cases;
 mod cli;
 mod contracts;
+mod db_kill;
 mod docs;
 mod kill;
 mod lab;

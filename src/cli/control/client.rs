@@ -11,6 +11,7 @@ use super::place;
 use super::request::{Asked, Line, Request, VERSION};
 use super::server::{encode, is_ours};
 use crate::cli::problem::Problem;
+use crate::teeth::{Bug, awake};
 use crate::time::{Clock as _, SystemClock};
 
 /// How long the holder may take to say hello. It does so before it reads, so that a stopped one is known at once.
@@ -20,6 +21,7 @@ const HELLO: Duration = Duration::from_millis(400);
 #[derive(Clone, Debug)]
 pub(super) struct Client {
     socket: PathBuf,
+    store: PathBuf,
     /// The process.
     pub(super) pid: u32,
 }
@@ -39,8 +41,8 @@ impl Client {
         places.extend(place::socket_for(store).ok());
         places.dedup();
         for socket in places {
-            if let Ok((_, pid)) = greet(&socket).await {
-                return Some(Self { socket, pid });
+            if let Ok((_, pid)) = greet(&socket, store).await {
+                return Some(Self { socket, store: store.to_owned(), pid });
             }
         }
         None
@@ -48,7 +50,7 @@ impl Client {
 
     /// Asks, and passes on what is said before the answer.
     pub(super) async fn ask(&self, request: &Request, sink: Sink<'_>) -> Asked {
-        let Ok((mut stream, _)) = greet(&self.socket).await else { return Asked::Lost };
+        let Ok((mut stream, _)) = greet(&self.socket, &self.store).await else { return Asked::Lost };
         if stream.get_mut().write_all(&encode(request)).await.is_err() {
             return Asked::Lost;
         }
@@ -78,7 +80,7 @@ impl Client {
 }
 
 /// Connects, and waits for the first line.
-async fn greet(socket: &Path) -> Result<(BufReader<UnixStream>, u32), String> {
+async fn greet(socket: &Path, store: &Path) -> Result<(BufReader<UnixStream>, u32), String> {
     let greeting = async {
         let stream = UnixStream::connect(socket).await.map_err(|e| e.to_string())?;
         if !is_ours(&stream) {
@@ -88,7 +90,13 @@ async fn greet(socket: &Path) -> Result<(BufReader<UnixStream>, u32), String> {
         let mut text = String::new();
         stream.read_line(&mut text).await.map_err(|e| e.to_string())?;
         match serde_json::from_str::<Line>(&text) {
-            Ok(Line::Hello { flowrun: VERSION, pid }) => Ok((stream, pid)),
+            // What says who holds the store may have been copied together with it.
+            Ok(Line::Hello { flowrun: VERSION, store: held, .. })
+                if place::identity(store) != Some(held) && !awake(Bug::HolderOfAnotherStore) =>
+            {
+                Err("the process holds another store".to_owned())
+            }
+            Ok(Line::Hello { flowrun: VERSION, pid, .. }) => Ok((stream, pid)),
             Ok(_) => Err("the holder is another version of flowrun".to_owned()),
             Err(error) => Err(error.to_string()),
         }

@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::broadcast::{self, error::RecvError};
+use tokio_util::sync::CancellationToken;
 
 use super::request::{Answer, Happened, Notice, Request, Rested, Stay, Task};
 use crate::check;
 use crate::cli::args::Drawing;
+use crate::cli::db::fingerprint;
 use crate::cli::problem::Problem;
 use crate::definition::Definition;
 use crate::diag::Severity;
@@ -31,6 +33,9 @@ use crate::time::SystemClock;
 
 /// How many events a watcher may be behind before it misses some.
 const WATCHER_LAG: usize = 8_192;
+
+/// About how many bytes of events a page of an export has.
+const EXPORT_PAGE: usize = 1 << 20;
 
 /// Where somebody is told what happens before the answer comes.
 pub(in crate::cli) type Sink<'a> = &'a mut (dyn FnMut(Notice) + Send);
@@ -114,6 +119,20 @@ impl Desk {
             Request::History { run } => {
                 let run = self.view.find(&run)?;
                 Ok(Answer::History { entries: self.view.history(run)?, json: self.view.history_json(run)? })
+            }
+            Request::Backup { to } => {
+                let journal = Arc::clone(&self.journal);
+                // If whoever asked goes away, this future is dropped, and the copy is given up.
+                let gone = CancellationToken::new();
+                let (stop, _guard) = (gone.clone(), gone.drop_guard());
+                let copy = move || journal.copy_to(&to, fingerprint, || stop.is_cancelled());
+                let copied = tokio::task::spawn_blocking(copy).await;
+                let copied = copied.map_err(|e| Problem::bug(format!("the copy was lost: {e}")))?;
+                Ok(Answer::Copied(copied?))
+            }
+            Request::Export { run, at } => {
+                let run = run.map(|run| self.view.find(&run)).transpose()?;
+                Ok(Answer::Exported(self.view.export(run, at, EXPORT_PAGE)?))
             }
             Request::Graph { run, format, width } => {
                 let (plan, state) = self.view.state(self.view.find(&run)?)?;

@@ -11,5 +11,6 @@ mod server;
 mod session;
 
 pub(super) use desk::folder_of;
+pub(super) use place::holder_of;
 pub(super) use request::{Answer, Happened, Notice, Request, Rested, Stay, Task};
 pub(super) use session::{Need, Session};

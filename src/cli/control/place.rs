@@ -83,6 +83,12 @@ pub(super) fn remove_holder(store: &Path, socket: &Path) {
     let _ = fs::remove_file(holder_file(store));
 }
 
+/// Returns what makes the store's file different from every other: its device and its number there.
+pub(super) fn identity(store: &Path) -> Option<(u64, u64)> {
+    let found = fs::metadata(store).ok()?;
+    Some((found.dev(), found.ino()))
+}
+
 /// Reads who holds the store, as far as they said so.
 pub(super) fn read_holder(store: &Path) -> Option<Holder> {
     let path = holder_file(store);
@@ -93,8 +99,13 @@ pub(super) fn read_holder(store: &Path) -> Option<Holder> {
     serde_json::from_slice(&fs::read(&path).ok()?).ok()
 }
 
+/// Returns the process that holds the store, as far as it can be known.
+pub(in crate::cli) fn holder_of(store: &Path) -> Option<u32> {
+    pid_of_lock(store).or_else(|| read_holder(store).map(|holder| holder.pid))
+}
+
 /// Returns the process that has locked the store's file, as the system knows it.
-pub(super) fn pid_of_lock(store: &Path) -> Option<u32> {
+fn pid_of_lock(store: &Path) -> Option<u32> {
     let inode = fs::metadata(store).ok()?.ino().to_string();
     let locks = fs::read_to_string("/proc/locks").ok()?;
     locks.lines().find_map(|line| {

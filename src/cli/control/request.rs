@@ -2,16 +2,20 @@
 //!
 //! One JSON document a line. A connection carries one request; notices may come before the answer.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::cli::args::Drawing;
 use crate::cli::problem::Problem;
 use crate::definition::Definition;
+use crate::engine::export::{ExportAt, Exported};
 use crate::engine::report::RunReport;
 use crate::engine::view::RunSummary;
 use crate::machine::event::Entry;
 use crate::names::RunKey;
+use crate::store::copy::Copied;
 
 /// The version of this language. A holder of another one is not talked to.
 pub(super) const VERSION: u32 = 1;
@@ -26,6 +30,10 @@ pub(in crate::cli) enum Request {
     Show { run: String },
     /// Everything that was recorded of a run.
     History { run: String },
+    /// A copy of the store, made by its holder at an absolute path.
+    Backup { to: PathBuf },
+    /// A page of the events of all runs, or of one.
+    Export { run: Option<String>, at: Option<ExportAt> },
     /// A drawing of a run's workflow.
     Graph { run: String, format: Drawing, width: usize },
     /// Something done to one run.
@@ -76,6 +84,10 @@ pub(in crate::cli) enum Answer {
     Report(Box<RunReport>),
     /// Events, for people and for programs.
     History { entries: Vec<(u64, Entry)>, json: Vec<Value> },
+    /// What a copy of the store holds.
+    Copied(Copied),
+    /// A page of events.
+    Exported(Exported),
     /// A drawing.
     Text(String),
     /// A run after something was done to it.
@@ -132,7 +144,12 @@ pub(in crate::cli) enum Asked {
 #[serde(rename_all = "snake_case")]
 pub(super) enum Line {
     /// The first line: who answers.
-    Hello { flowrun: u32, pid: u32 },
+    Hello {
+        flowrun: u32,
+        pid: u32,
+        /// The device and the number of the store's file.
+        store: (u64, u64),
+    },
     /// Before the answer.
     Notice(Notice),
     /// The last line.

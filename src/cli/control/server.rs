@@ -33,7 +33,8 @@ impl Server {
         // Between these two lines another user could connect; whoever does is turned away by `is_ours`.
         std::fs::set_permissions(&socket, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
         place::write_holder(store, &Holder { pid: std::process::id(), socket: socket.clone() })?;
-        let task = tokio::spawn(accept(listener, desk));
+        let identity = place::identity(store).unwrap_or_default();
+        let task = tokio::spawn(accept(listener, desk, identity));
         Ok(Self { store: store.to_owned(), socket, task })
     }
 }
@@ -45,7 +46,7 @@ impl Drop for Server {
     }
 }
 
-async fn accept(listener: UnixListener, desk: Arc<Desk>) {
+async fn accept(listener: UnixListener, desk: Arc<Desk>, store: (u64, u64)) {
     let mut connections = tokio::task::JoinSet::new();
     loop {
         tokio::select! {
@@ -53,7 +54,7 @@ async fn accept(listener: UnixListener, desk: Arc<Desk>) {
                 Ok((stream, _)) if is_ours(&stream) => {
                     let desk = Arc::clone(&desk);
                     connections.spawn(async move {
-                        if let Err(error) = serve(stream, &desk).await {
+                        if let Err(error) = serve(stream, &desk, store).await {
                             tracing::debug!(%error, "a connection to the control socket ended early");
                         }
                     });
@@ -76,9 +77,9 @@ pub(super) fn is_ours(stream: &UnixStream) -> bool {
     stream.peer_cred().is_ok_and(|peer| peer.uid() == own || peer.uid() == 0)
 }
 
-async fn serve(stream: UnixStream, desk: &Desk) -> io::Result<()> {
+async fn serve(stream: UnixStream, desk: &Desk, store: (u64, u64)) -> io::Result<()> {
     let (reader, mut writer) = stream.into_split();
-    let hello = Line::Hello { flowrun: VERSION, pid: std::process::id() };
+    let hello = Line::Hello { flowrun: VERSION, pid: std::process::id(), store };
     writer.write_all(&encode(&hello)).await?;
     let mut reader = BufReader::new(reader.take(REQUEST_MAX));
     let mut text = Vec::new();

@@ -15,11 +15,13 @@ use super::request::{Answer, Asked, Notice, Request, Rested, Stay, Task};
 use super::server::Server;
 use crate::cli::app::App;
 use crate::cli::exit_code::ExitCode;
+use crate::cli::output::paint::Tone;
 use crate::cli::output::screen::{Screen, tell};
 use crate::cli::problem::Problem;
 use crate::engine::Workflow;
 use crate::faults::Faults;
 use crate::store::journal::StoreError;
+use crate::store::mark::Restored;
 use crate::store::open::OpenOptions;
 use crate::store::redb::RedbStore;
 use crate::time::{Clock as _, SystemClock};
@@ -296,10 +298,12 @@ async fn open(app: &App, need: &Need) -> Result<Option<(Operator, Option<Server>
     let store = app.global.store.as_path();
     let create = matches!(need, Need::Run { create: true, .. });
     let begun = SystemClock.now();
+    let is_new = !store.exists();
     loop {
         match RedbStore::open(store, OpenOptions { create }) {
             Ok(journal) => {
                 tracing::info!(store = %store.display(), "this process holds the store");
+                warn(app, need, &journal, is_new);
                 return local(app, need, journal).map(Some);
             }
             Err(StoreError::Absent { .. }) => return Ok(None),
@@ -326,9 +330,31 @@ async fn open(app: &App, need: &Need) -> Result<Option<(Operator, Option<Server>
     }
 }
 
+/// Says what is to be known about a store before it is used.
+fn warn(app: &App, need: &Need, journal: &RedbStore, is_new: bool) {
+    let store = app.global.store.display();
+    let warning = |text: String| {
+        app.screen.say(&format!("{} {text}", app.screen.err.text(Tone::Care, "warning:")));
+    };
+    match journal.restored() {
+        Some(Restored::Older { missing }) => warning(format!(
+            "{store} is an older copy: {missing} commits that were recorded here are not in it. What was done after it \
+             was made may be done again, with the same keys"
+        )),
+        Some(Restored::Backup { made_at }) => warning(format!(
+            "{store} is a backup of {made_at}. What was done after that is not in it, and may be done again, with \
+             the same keys"
+        )),
+        None => {}
+    }
+    // Where it lies does not change, so who makes it is told.
+    if let (Some(concern), true, Need::Run { .. }) = (journal.concern(), is_new, need) {
+        warning(format!("{store} {concern}"));
+    }
+}
+
 fn not_reachable(store: &Path) -> Problem {
-    let pid = place::pid_of_lock(store).or_else(|| place::read_holder(store).map(|holder| holder.pid));
-    let who = pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"));
+    let who = place::holder_of(store).map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"));
     Problem::conflict(format!("{} is held by {who}, which does not answer", store.display()))
         .help("Wait until it has ended, or end it: what it has recorded is safe, and `flowrun resume` goes on.")
 }

@@ -52,6 +52,10 @@ impl Test {
         self
     }
 
+    pub(super) fn path(&self, name: &str) -> std::path::PathBuf {
+        self.dir.path().join(name)
+    }
+
     pub(super) fn args(mut self, line: &str) -> Self {
         self.args = line.split_whitespace().map(str::to_owned).collect();
         self

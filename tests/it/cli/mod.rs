@@ -1,5 +1,6 @@
 //! The program from outside: its exit codes, its JSON, its two streams.
 mod codes;
+mod db;
 mod harness;
 mod holder;
 mod json;
