@@ -4,14 +4,16 @@
 //! handler, so it works on any of them.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+use crate::dsl::tree::read_small;
 use crate::failure::ErrorKind;
 use crate::handlers::Duration;
+use crate::limits::Limits;
 use crate::machine::event::CallKind;
 use crate::names::{Code, HandlerName, MemberName, PRIMARY, StepName};
 use crate::plan::node::{Action as StepAction, Plan};
@@ -310,12 +312,8 @@ impl Faults {
     ///
     /// # Errors
     /// What is wrong with it; every rule that makes no sense is named.
-    pub fn parse(text: &str) -> Result<Self, Vec<String>> {
-        let value: Value = serde_yaml::from_str(text).map_err(|e| vec![e.to_string()])?;
-        let faults = Self::of_file(value)?;
-        // A tree keeps the last of two equal keys without a word; the typed reading does not.
-        serde_yaml::from_str::<BTreeMap<String, Vec<Fault>>>(text).map_err(|e| vec![e.to_string()])?;
-        Ok(faults)
+    pub fn parse(text: &str, limits: &Limits) -> Result<Self, Vec<String>> {
+        Self::of_file(read_small(text, limits)?)
     }
 
     fn of_file(value: Value) -> Result<Self, Vec<String>> {
@@ -487,11 +485,11 @@ mod tests {
     use crate::template::Template;
 
     fn parse(text: &str) -> Faults {
-        Faults::parse(text).expect("the rules make sense")
+        Faults::parse(text, &Limits::default()).expect("the rules make sense")
     }
 
     fn problems(text: &str) -> Vec<String> {
-        Faults::parse(text).expect_err("there is a mistake in it")
+        Faults::parse(text, &Limits::default()).expect_err("there is a mistake in it")
     }
 
     fn find<'a>(
@@ -576,7 +574,7 @@ mod tests {
             ("fault: []", "unknown key `fault`"),
             ("faults: [{ do: hang }]", "faults[0]: says neither `step` nor `handler`"),
             ("faults: [{ stop: a, do: hang }]", "faults[0]: unknown field `stop`, expected one of `step`"),
-            ("faults: [{ step: a, step: b, do: hang }]", "duplicate"),
+            ("faults: [{ step: a, step: b, do: hang }]", "given again"),
             ("faults: [{ step: a }]", "faults[0]: missing field `do`"),
             ("faults: [{ step: a, do: hangs }]", "faults[0]: do: there is no `hangs`; did you mean `hang`?"),
             ("faults: [{ step: a, do: explode }]", "faults[0]: do: there is no `explode`; write {"),

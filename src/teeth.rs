@@ -63,6 +63,26 @@ bugs! {
     ExportRepeats = "export_repeats", It("cli::db::an_export_has_every_event_and_no_secret");
     /// Steps are undone in the order in which they were done.
     UndoInStartOrder = "undo_in_start_order", It("rules::backward::rule_09_what_was_done_is_undone_in_reverse_order_of_dependency");
+    /// What a template has rendered is rendered again.
+    TemplateRenderedTwice = "template_rendered_twice", It("input::runs::g01_what_looks_like_a_template_in_the_data_stays_as_it_is");
+    /// A name that does not exist is printed as nothing.
+    UndefinedRendersEmpty = "undefined_renders_empty", Unit("template::tests::safety::g04_undefined_names_are_errors_never_null_or_empty");
+    /// Whole numbers of an input take the way over a float.
+    NumbersThroughF64 = "numbers_through_f64", Unit("dsl::json::tests::f06_documents_are_read_exactly");
+    /// The last of two equal keys of an input wins.
+    DuplicateKeysAccepted = "duplicate_keys_accepted", Unit("dsl::json::tests::f02_f04_f07_faults_have_a_place");
+    /// One more than the limit is let through.
+    LimitOffByOne = "limit_off_by_one", It("input::limits::f03_every_limit_holds_at_one_less_at_itself_and_at_one_more");
+    /// An input is read however large it is.
+    InputReadToItsEnd = "input_read_to_its_end", It("input::commands::f03_what_has_no_end_is_read_up_to_the_limit");
+    /// An output is recorded however large it is.
+    PayloadLimitNotChecked = "payload_limit_not_checked", It("input::runs::f03_an_output_that_is_too_large_is_unknown_and_undone");
+    /// A handler's error is recorded with the secret in it.
+    SecretsShown = "secrets_shown", It("input::runs::g05_a_secret_is_in_no_output_no_error_and_no_record");
+    /// A `$ref` is followed out of the project.
+    ForeignRefFollowed = "foreign_ref_followed", Unit("definition::tests::f12_references_stay_inside_the_project");
+    /// A value that is too deep to be read back is recorded, and read back as null.
+    DeepValueRecorded = "deep_value_recorded", It("input::runs::f02_values_too_deep_to_be_read_back_are_never_recorded");
 }
 
 /// Tells whether a bug is awake.

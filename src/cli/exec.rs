@@ -26,7 +26,7 @@ pub(super) async fn exec(app: &App, args: &Exec) -> Result<ExitCode, Problem> {
     let ids = Ids::parse(args.id.as_deref())?;
     let path = workflow::find(args.workflow.as_deref())?;
     let workflow = workflow::ready(app, &path, &args.settings, args.strict)?;
-    let faults = faults(args.faults.as_deref())?;
+    let faults = faults(app, args.faults.as_deref())?;
     if let Some(faults) = &faults {
         let misses = faults.check(&workflow.plan);
         if !misses.is_empty() {
@@ -92,10 +92,10 @@ async fn open(app: &App, need: Need) -> Result<Session, Problem> {
 }
 
 /// Reads the faults to inject.
-pub(super) fn faults(path: Option<&Path>) -> Result<Option<Arc<Faults>>, Problem> {
+pub(super) fn faults(app: &App, path: Option<&Path>) -> Result<Option<Arc<Faults>>, Problem> {
     let Some(path) = path else { return Ok(None) };
-    let text = read_text(path)?;
-    let faults = Faults::parse(&text)
+    let text = read_text(path, "definition_bytes", app.limits.definition_bytes)?;
+    let faults = Faults::parse(&text, &app.limits)
         .map_err(|problems| Problem::invalid(format!("{} is no file of faults", shown(path))).details(problems))?;
     Ok(Some(Arc::new(faults)))
 }

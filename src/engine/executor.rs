@@ -16,12 +16,17 @@ use crate::faults::{Action, CallFacts};
 use crate::handlers::context::StepCtx;
 use crate::handlers::outcome::{Confirmation, Reply, StepError};
 use crate::handlers::registry::Handler;
+use crate::limits::raised_by;
 use crate::machine::event::{Answer, CallKind};
 use crate::machine::state::CallIx;
 use crate::names::{MemberName, PRIMARY};
 use crate::payload::Payload;
 use crate::plan::Plan;
+use crate::teeth::{Bug, awake};
 use crate::time::Timestamp;
+
+/// Bytes of an error's message that are kept.
+const MESSAGE_MAX: usize = 16 << 10;
 
 /// What an attempt needs to know.
 pub(super) struct Job {
@@ -148,11 +153,11 @@ async fn reply_of(inner: &Inner, job: &Job, handler: &Handler, ctx: StepCtx) -> 
     };
     let input = secrets.fill(job.input.value());
     if let Err(error) = handler.check_input(&input) {
-        return failed(error);
+        return AttemptEnd::Returned(Err(secrets.hide_in_failure(error.into())));
     }
     let reply = handler.call(ctx, &input).await;
     match (job.call.kind, reply) {
-        (_, Err(error)) => AttemptEnd::Returned(Err(secrets.hide_in_failure(error.into()))),
+        (_, Err(error)) => AttemptEnd::Returned(Err(secrets.hide_in_failure(bounded(inner, error.into())))),
         (CallKind::Confirm, Ok(Reply::Confirmation(confirmation))) => confirmed(inner, job, &secrets, confirmation),
         (CallKind::Confirm, Ok(Reply::Output(_))) => {
             failed(StepError::unknown("bad_output", "the handler in `confirm` must answer with a confirmation"))
@@ -189,8 +194,9 @@ fn confirmed(inner: &Inner, job: &Job, secrets: &secrets::Filled, confirmation: 
 fn checked(inner: &Inner, handler: &Handler, output: Payload) -> Result<Payload, Failure> {
     let bytes = output.text().len() as u64;
     let limit = inner.options.limits.payload_bytes;
-    if bytes > limit {
-        let message = format!("the output has {bytes} bytes, and the limit `payload_bytes` is {limit}");
+    if bytes > limit && !awake(Bug::PayloadLimitNotChecked) {
+        let message = format!("the output has {bytes} bytes, and the limit `payload_bytes` is {limit}")
+            + &raised_by("payload_bytes");
         return Err(Failure::new("bad_output", ErrorKind::Unknown, message));
     }
     match handler.check_output(&output) {
@@ -200,6 +206,26 @@ fn checked(inner: &Inner, handler: &Handler, output: Payload) -> Result<Payload,
             Err(Failure::new("bad_output", ErrorKind::Unknown, message))
         }
     }
+}
+
+/// Cuts what a handler says of an error down to what may be recorded; the error itself counts all the same.
+fn bounded(inner: &Inner, mut failure: Failure) -> Failure {
+    if failure.message.len() > MESSAGE_MAX {
+        let mut end = MESSAGE_MAX;
+        while !failure.message.is_char_boundary(end) {
+            end -= 1;
+        }
+        failure.message.truncate(end);
+        failure.message.push('\u{2026}');
+    }
+    let limit = inner.options.limits.payload_bytes;
+    if let Some(details) = &failure.details
+        && details.text().len() as u64 > limit
+    {
+        failure.details = None;
+        failure.message.push_str(&format!(" (its details have more bytes than the limit `payload_bytes`, {limit})"));
+    }
+    failure
 }
 
 fn failed(error: StepError) -> AttemptEnd {

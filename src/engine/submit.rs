@@ -11,10 +11,11 @@ use uuid::Uuid;
 use super::driver::{Driver, Message};
 use super::library::Workflow;
 use super::{Engine, EngineError, InputError, secrets};
+use crate::dsl::schema::unfit;
 use crate::machine::event::RunStarted;
 use crate::machine::{Input, Machine, key};
 use crate::names::{RunKey, is_run_id};
-use crate::payload::Payload;
+use crate::payload::{DEPTH_MAX, Payload, dismantle, is_shallow};
 use crate::store::journal::{LiveRow, StartRow};
 
 /// How many places of a bad input are named.
@@ -68,7 +69,8 @@ impl Engine {
             return Err(EngineError::Input(vec![InputError { pointer: String::new(), message }]));
         }
         self.inner.library.keep(&workflow);
-        let input = Payload::of(input);
+        let input = shallow(input)
+            .map_err(|message| EngineError::Input(vec![InputError { pointer: String::new(), message }]))?;
         if let Some(id) = &id
             && let Some(run) = self.inner.journal.run_by_id(id)?
         {
@@ -159,13 +161,29 @@ impl Workflow {
     }
 }
 
+/// Makes a payload of what a program passes in, which may be deeper than any reader would let through.
+///
+/// # Errors
+/// That it is too deep.
+pub(super) fn shallow(value: Value) -> Result<Payload, String> {
+    if is_shallow(&value, DEPTH_MAX) {
+        return Ok(Payload::of(value));
+    }
+    dismantle(value);
+    Err(format!("it nests more than {DEPTH_MAX} levels deep"))
+}
+
 fn check_input(workflow: &Workflow, input: &Payload) -> Result<(), EngineError> {
     let Some(validator) = &workflow.input else { return Ok(()) };
-    let error = |e: jsonschema::ValidationError<'_>| InputError {
-        pointer: e.instance_path().to_string(),
-        message: e.to_string(),
-    };
-    let errors: Vec<InputError> = validator.iter_errors(input.value()).take(INPUT_ERRORS_SHOWN).map(error).collect();
+    let error =
+        |e: jsonschema::ValidationError<'_>| InputError { pointer: e.instance_path().to_string(), message: unfit(&e) };
+    let mut all = validator.iter_errors(input.value());
+    let mut errors: Vec<InputError> = all.by_ref().take(INPUT_ERRORS_SHOWN).map(error).collect();
+    let more = all.count();
+    if more > 0 {
+        let message = format!("{more} more places do not fit");
+        errors.push(InputError { pointer: String::new(), message });
+    }
     if errors.is_empty() { Ok(()) } else { Err(EngineError::Input(errors)) }
 }
 

@@ -368,14 +368,9 @@ impl Machine {
                 return Ok(());
             }
             if self.state.phase == Phase::Running && self.state.events >= self.limits.events {
-                let error = Failure::new(
-                    "limit",
-                    crate::failure::ErrorKind::Permanent,
-                    format!(
-                        "the run has {} events, and the limit `events` is {}",
-                        self.state.events, self.limits.events
-                    ),
-                );
+                let (events, limit) = (self.state.events, self.limits.events);
+                let error =
+                    forward::over("events", format!("the run has {events} events, and the limit `events` is {limit}"));
                 self.start_drain(Cause::Failed { place: None, error })?;
             }
             if let Some((step, item)) = self.todo.pop_first() {

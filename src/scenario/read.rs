@@ -18,7 +18,7 @@ use crate::dsl::schema::Form;
 use crate::dsl::tree::join;
 use crate::dsl::{Part, Tree, json};
 use crate::faults::Faults;
-use crate::limits::Limits;
+use crate::limits::{Limits, raised_by};
 use crate::names::{StepName, is_run_id};
 use crate::suggest::nearest;
 use crate::template::{Expression, Template};
@@ -128,7 +128,7 @@ static FORM: LazyLock<Form> = LazyLock::new(|| {
 /// Reads a test file.
 pub(super) fn read(path: &Path, limits: &Limits) -> Result<Suite, Invalid> {
     let shown = path.display().to_string();
-    let source = match std::fs::read(path).map(|bytes| definition::source(&shown, bytes)) {
+    let source = match definition::read_bounded(path, limits).map(|bytes| definition::source(&shown, bytes)) {
         Ok(Ok(source)) => source,
         Ok(Err((source, finding))) => return Err((source, vec![*finding])),
         Err(error) => {
@@ -241,7 +241,16 @@ impl Reader<'_> {
         let named = base.get("input").and_then(Value::as_object).filter(|input| input.len() == 1);
         let Some(name) = named.and_then(|input| input.get("file")).and_then(Value::as_str) else { return base };
         let path = self.folder.join(name);
-        let read = std::fs::read_to_string(&path).map_err(|error| error.to_string());
+        let limit = self.limits.input_bytes;
+        let read = definition::read_at_most(&path, limit).and_then(|bytes| {
+            if bytes.len() as u64 > limit {
+                return Err(format!(
+                    "it has more than {limit} bytes, the limit `input_bytes`{}",
+                    raised_by("input_bytes")
+                ));
+            }
+            String::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())
+        });
         match read.and_then(|text| json::read_json(&text, self.limits).map_err(|error| error.to_string())) {
             Ok(input) => {
                 base.insert("input".to_owned(), input);

@@ -114,7 +114,12 @@ fn scenarios_and_faults_in_documents_are_what_they_say() {
                 assert_eq!(summary.exit_code(), 0, "{}", summary.text(Style::default()));
                 scenarios += 1;
             } else if block.text.starts_with("faults:") {
-                assert!(Faults::parse(&block.text).is_ok(), "{}:\n{}", document.display(), block.text);
+                assert!(
+                    Faults::parse(&block.text, &Limits::default()).is_ok(),
+                    "{}:\n{}",
+                    document.display(),
+                    block.text
+                );
                 faults += 1;
             }
         }
