@@ -175,6 +175,13 @@ impl Running {
         let _ = kill_process(self.pid, signal);
     }
 
+    /// Returns the most memory that the process has had so far, in KiB; nothing once it has ended.
+    pub fn memory_kib(&self) -> Option<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        line.trim().trim_end_matches(" kB").parse().ok()
+    }
+
     /// Waits for the next line of stderr; nothing once it is closed.
     pub fn line(&mut self) -> Option<String> {
         match self.lines.recv_timeout(PATIENCE) {

@@ -1,0 +1,8 @@
+//! The real program is killed, stopped, interrupted and started twice; every run goes on to the end it would have had,
+//! with each effect once (SPEC 6.6, 6.17, 10).
+
+mod courses;
+mod everywhere;
+mod processes;
+mod random;
+mod signals;
