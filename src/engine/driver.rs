@@ -314,7 +314,7 @@ impl Driver {
     fn operate(&mut self, input: Input, turn: &mut Turn) -> Result<(), EngineError> {
         // Going on without a handler or a secret would turn its absence into a failure of the run.
         if matches!(input, Input::Retry { .. })
-            && let Some((_, message)) = self.inner.obstacle(self.machine.plan())
+            && let Some((_, message)) = self.inner.obstacle_to(&self.machine)
         {
             return Err(Refusal::Conflict { message }.into());
         }
@@ -488,8 +488,8 @@ impl Driver {
             // What is due already, such as a deadline that passed while nobody was there, comes before any rest.
             let due = state.next_alarm().is_some_and(|at| at <= now);
             position.waiting = state.status() == "waiting" && idle && !due;
-            position.next_wait =
-                state.alarms.iter().find(|(_, alarm)| matches!(alarm, Alarm::Wait(_))).map(|(at, _)| *at);
+            let ends_a_wait = |alarm: &Alarm| matches!(alarm, Alarm::Wait(_) | Alarm::Deadline);
+            position.next_wait = state.alarms.iter().find(|(_, alarm)| ends_a_wait(alarm)).map(|(at, _)| *at);
         });
     }
 }

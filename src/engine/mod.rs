@@ -31,7 +31,7 @@ use crate::handlers::registry::Handlers;
 use crate::limits::Limits;
 use crate::machine::event::Entry;
 use crate::machine::state::RunState;
-use crate::machine::{Input, Refusal};
+use crate::machine::{Input, Machine, Refusal};
 use crate::names::RunKey;
 use crate::plan::Plan;
 use crate::store::journal::{Journal, StoreError};
@@ -374,7 +374,7 @@ impl Engine {
                 Ok(None)
             };
         }
-        let obstacle = self.inner.obstacle(machine.plan());
+        let obstacle = self.inner.obstacle_to(&machine);
         let driver = Driver::new(Arc::clone(&self.inner), machine);
         self.drive(driver, Some(Message::Input(Input::Recovered { obstacle }))).map(Some)
     }
@@ -410,6 +410,18 @@ impl Engine {
 }
 
 impl Inner {
+    /// Says why a run that was begun earlier cannot go on in this process.
+    fn obstacle_to(&self, machine: &Machine) -> Option<(&'static str, String)> {
+        let changed = || {
+            let misfit = self.library.misfit(machine.state().started.definition)?;
+            Some((
+                "handler_changed",
+                format!("a handler has changed since the run was started: {misfit}; resume the run where it fits"),
+            ))
+        };
+        self.obstacle(machine.plan()).or_else(changed)
+    }
+
     /// Says why a run with this plan cannot go on in this process.
     fn obstacle(&self, plan: &Plan) -> Option<(&'static str, String)> {
         let missing = plan.handlers().find(|name| self.handlers.get(name.as_str()).is_none());
