@@ -48,7 +48,7 @@ bugs! {
     /// Steps are undone in the order in which they were done.
     UndoInStartOrder = "undo_in_start_order", It("rules::backward::rule_09_what_was_done_is_undone_in_reverse_order_of_dependency");
     /// A resumed run goes by the file as it is now, and not by the definition that it was started with.
-    ResumedFromDisk = "resumed_from_disk", It("kill::editions::e01_a_run_goes_by_the_file_as_it_was");
+    ResumedFromDisk = "resumed_from_disk", It("kill::operators::e01_a_run_goes_by_the_file_as_it_was");
     /// A long sleep is not interrupted, so nobody notices that the machine was suspended.
     SleepInOnePiece = "sleep_in_one_piece", It("rules::clock::c03_after_a_suspension_timers_are_noticed_within_a_minute");
 }

@@ -3,6 +3,9 @@
 
 mod courses;
 mod everywhere;
+mod handlers;
+mod limits;
+mod operators;
 mod processes;
 mod random;
 mod signals;
