@@ -20,6 +20,7 @@ use crate::names::{RunKey, ServiceName};
 use crate::payload::Payload;
 use crate::store::format;
 use crate::store::journal::{Commit, DoneRow, StartRow, StoreError};
+use crate::teeth::{Bug, awake};
 use crate::time::Timestamp;
 
 /// How many messages are decided on before what follows is recorded.
@@ -257,7 +258,7 @@ impl Driver {
         // What was decided before the run was held may still begin, and end within the grace period.
         let begins = turn.commands.iter().any(|command| matches!(command, Command::Call { .. }));
         put_down |= self.held && self.attempts.is_empty() && !begins;
-        if put_down && !self.passing && !self.machine.state().is_final() {
+        if put_down && !self.passing && !awake(Bug::SigtermCountsAsDeath) && !self.machine.state().is_final() {
             self.decide(Input::Interrupted, &mut turn)?;
             self.withdraw(&mut turn.commands);
         }
@@ -488,7 +489,11 @@ impl Driver {
             // What is due already, such as a deadline that passed while nobody was there, comes before any rest.
             let due = state.next_alarm().is_some_and(|at| at <= now);
             position.waiting = state.status() == "waiting" && idle && !due;
-            let ends_a_wait = |alarm: &Alarm| matches!(alarm, Alarm::Wait(_) | Alarm::Deadline);
+            let ends_a_wait = |alarm: &Alarm| match alarm {
+                Alarm::Wait(_) => true,
+                Alarm::Deadline => !awake(Bug::DeadlineIsNoTimer),
+                Alarm::Call(_) => false,
+            };
             position.next_wait = state.alarms.iter().find(|(_, alarm)| ends_a_wait(alarm)).map(|(at, _)| *at);
         });
     }

@@ -35,6 +35,7 @@ use crate::machine::{Input, Machine, Refusal};
 use crate::names::RunKey;
 use crate::plan::Plan;
 use crate::store::journal::{Journal, StoreError};
+use crate::teeth::{Bug, awake};
 use crate::time::Clock;
 
 pub use self::library::Workflow;
@@ -331,6 +332,7 @@ impl Engine {
     /// order is recorded.
     pub async fn stop(&self, grace: Duration) {
         self.inner.stopping.store(true, Ordering::Release);
+        let grace = if awake(Bug::GraceNotWaited) { Duration::ZERO } else { grace };
         let runs: Vec<Running> = self.inner.runs.lock().values().cloned().collect();
         let all_down = |runs: Vec<Running>| async move {
             for mut run in runs {

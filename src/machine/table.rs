@@ -135,8 +135,8 @@ impl RunState {
                 let change = Change::Failed { attempt: *attempt, error: error.clone(), retry_at: *retry_at };
                 self.change_call(plan, call, change)?;
                 // A refusal before the handler was called says nothing about what brings the process down.
-                let heard = *attempt > 0 && error.code != "crashed";
-                if heard {
+                let heard = (*attempt > 0 || awake(Bug::RefusalResetsDeaths)) && error.code != "crashed";
+                if heard && !awake(Bug::RecoveryCounterNotReset) {
                     self.deaths = 0;
                 }
                 match call.kind {

@@ -18,6 +18,7 @@ use super::pace::Pace;
 use super::queue::{Job, Queue};
 use super::tables::{self, BREAKERS, BY_RUN, DEFINITIONS, DONE, Fault, IDS, JOURNAL, LIVE, place, pointer, run_key};
 use crate::names::RunKey;
+use crate::teeth::{Bug, awake};
 
 /// From this size on every transaction records what a repair would have to find out by reading the whole file.
 pub(super) const QUICK_REPAIR_FROM: u64 = 256 << 20;
@@ -159,7 +160,8 @@ impl Writer {
                     refused.push((index, error));
                     continue;
                 }
-                if tail.is_none() && job.start.is_none() && job.finish.is_none() {
+                let begins_again = tail.is_none() && job.start.is_none() && job.finish.is_none();
+                if begins_again && !awake(Bug::TakenUpStaysFinal) {
                     tables.take_up(job.run)?;
                 }
                 tables.insert(job, &mut self.next_sequence)?;

@@ -186,9 +186,9 @@ fn d04_others_read_while_a_process_writes_and_after_it_was_killed() {
         ["exec", "ecommerce-order", "--input", "orders.jsonl", "--id", "{{ input.orderId }}", "--concurrency", "4"];
     place.faults("slow.yaml", &["{ step: charge, do: { delay: 100ms } }"]);
     let writer = place.start(&[&exec[..], &["--faults", "slow.yaml"]].concat());
-    // Until the last order is under way.
+    // Until some have ended and others are to come.
     let mut seen = 0;
-    while seen < 30 {
+    while seen < 12 {
         let listed = place.run(&["list", "-n", "100", "-o", "json"]).expect(0).json();
         let runs = listed["runs"].as_array().expect("a list").clone();
         assert!(runs.len() >= seen, "a run that was listed is listed again");
@@ -202,7 +202,7 @@ fn d04_others_read_while_a_process_writes_and_after_it_was_killed() {
     writer.signal(Signal::KILL);
     let killed = writer.end().was_killed();
     let listed = place.run(&["list", "-n", "100", "-o", "json"]).expect(0).json();
-    assert_eq!(listed["runs"].as_array().map(Vec::len), Some(30));
+    assert!(listed["runs"].as_array().is_some_and(|runs| runs.len() >= seen));
     for run in listed["runs"].as_array().expect("a list") {
         let id = run["run_id"].as_str().expect("an id");
         assert_eq!(place.run(&["show", id, "-o", "json"]).expect(0).json()["status"], run["status"]);
