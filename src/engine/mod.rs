@@ -20,9 +20,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
-use self::driver::{Driver, Message, Position};
+use self::driver::{Driver, Mailbox, Message, Position};
 use self::library::Library;
 use self::report::RunReport;
 use self::services::Services;
@@ -187,7 +187,7 @@ struct Inner {
 /// A run that a driver has.
 #[derive(Clone)]
 struct Running {
-    mailbox: mpsc::UnboundedSender<Message>,
+    mailbox: Mailbox,
     position: watch::Receiver<Position>,
 }
 

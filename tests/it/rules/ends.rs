@@ -179,7 +179,7 @@ fn rule_20_a_missing_handler_parks_the_run_until_it_is_back() {
 /// FLOWRUN_FANOUT says how many items there are.
 #[test]
 fn k02_a_wide_fan_out_runs_so_many_at_once_and_no_more() {
-    let items: usize = std::env::var("FLOWRUN_FANOUT").map_or(2_000, |text| text.parse().expect("a number"));
+    let items: usize = std::env::var("FLOWRUN_FANOUT").map_or(10_000, |text| text.parse().expect("a number"));
     let at_once = Arc::new((AtomicUsize::new(0), AtomicUsize::new(0)));
     let mut lab = Lab::new(
         "
