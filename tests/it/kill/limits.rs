@@ -95,7 +95,7 @@ fn k04_with_few_open_files_nothing_crashes_and_new_work_waits() {
 /// and the store grows by the same for each.
 #[test]
 fn k05_runs_that_have_ended_leave_no_memory_behind() {
-    let runs = number_of("FLOWRUN_SOAK_RUNS", 900);
+    let runs = number_of("FLOWRUN_SOAK_RUNS", 2_400);
     let place = Place::new();
     place.write(
         "workflows/soak.yaml",
