@@ -83,6 +83,38 @@ bugs! {
     ForeignRefFollowed = "foreign_ref_followed", Unit("definition::tests::f12_references_stay_inside_the_project");
     /// A value that is too deep to be read back is recorded, and read back as null.
     DeepValueRecorded = "deep_value_recorded", It("input::runs::f02_values_too_deep_to_be_read_back_are_never_recorded");
+    /// A process that was asked to end does not record that it put its runs down.
+    SigtermCountsAsDeath = "sigterm_counts_as_death", It("kill::signals::a12_interrupted_it_saves_its_state");
+    /// A process that was asked to end does not wait for what is under way.
+    GraceNotWaited = "grace_not_waited", It("kill::signals::a12_what_ends_within_the_grace_period_is_recorded_and_nothing_new_begins");
+    /// What goes wrong after an unclean death counts towards the next one for ever.
+    RecoveryCounterNotReset = "recovery_counter_not_reset", It("rules::shared::rule_17_an_outcome_resets_the_counter_and_an_orderly_stop_does_not_count");
+    /// A call that never reached its handler counts as a sign of life.
+    RefusalResetsDeaths = "refusal_resets_deaths", It("rules::asked::a15_a_refusal_does_not_reset_the_counter_of_deaths");
+    /// A run that brings the process down each time is given it for ever.
+    NeverParked = "never_parked", It("rules::shared::rule_17_a_third_death_parks_the_run_and_retry_tries_again");
+    /// A known id is attached to whatever its input was.
+    AttachIgnoresInput = "attach_ignores_input", It("rules::shared::rule_16_the_same_id_is_the_same_run");
+    /// A final run that is taken up again is not listed as unfinished.
+    TakenUpStaysFinal = "taken_up_stays_final", Unit("store::conformance::redb::finished_and_changed_afterwards");
+    /// The same signal is taken as often as it is sent.
+    SignalTwice = "signal_twice", It("rules::asked::d10_a_signal_counts_before_its_wait_and_once_for_each_id");
+    /// Signals are kept without end.
+    SignalsWithoutEnd = "signals_without_end", It("rules::asked::d10_signals_that_nobody_takes_are_kept_up_to_the_limit");
+    /// A timeout waits for the clock alone, which somebody may have set back.
+    TimeoutByTheClock = "timeout_by_the_clock", It("rules::clock::c01_a_timeout_is_not_prolonged_by_a_clock_that_is_set_back");
+    /// A back-off is not waited for.
+    BackOffNotWaited = "back_off_not_waited", It("rules::clock::a09_a_back_off_ends_at_its_recorded_time_however_long_nobody_was_there");
+    /// A handler that takes something else by now is called all the same.
+    ChangedHandlerIsCalled = "changed_handler_is_called", It("rules::editions::e03_a_run_whose_handler_takes_something_else_by_now_is_parked_until_it_fits");
+    /// A run at the limit of its events goes on.
+    EventsWithoutEnd = "events_without_end", It("rules::ends::k03_the_limit_of_events_is_exact_and_leaves_room_for_the_undoing");
+    /// A deadline is no timer that is stayed for.
+    DeadlineIsNoTimer = "deadline_is_no_timer", It("rules::asked::rule_11_a_run_that_waits_under_a_deadline_does_not_rest_before_it");
+    /// A resumed run goes by the file as it is now, and not by the definition that it was started with.
+    ResumedFromDisk = "resumed_from_disk", It("kill::operators::e01_a_run_goes_by_the_file_as_it_was");
+    /// A long sleep is not interrupted, so nobody notices that the machine was suspended.
+    SleepInOnePiece = "sleep_in_one_piece", It("rules::clock::c03_after_a_suspension_timers_are_noticed_within_a_minute");
 }
 
 /// Tells whether a bug is awake.

@@ -5,10 +5,9 @@
 use std::sync::Arc;
 
 use serde_json::json;
-use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 
-use super::driver::{AttemptEnd, Message};
+use super::driver::{AttemptEnd, Mailbox, Message};
 use super::{Inner, LATE_GRACE, Moment, secrets};
 use crate::failure::ErrorKind;
 use crate::failure::Failure;
@@ -45,7 +44,7 @@ pub(super) struct Job {
 }
 
 /// Carries an attempt out and tells the driver how it ended.
-pub(super) async fn carry_out(inner: Arc<Inner>, job: Job, mailbox: UnboundedSender<Message>) {
+pub(super) async fn carry_out(inner: Arc<Inner>, job: Job, mailbox: Mailbox) {
     let job = Arc::new(job);
     let ended = |end| Message::Ended { call: job.call, attempt: job.attempt, serial: job.serial, end };
     // A task of its own, so that a panic stays inside.

@@ -144,7 +144,7 @@ impl Engine {
         }
         let mut machine = self.inner.library.machine(run)?;
         let now = self.inner.clock.now();
-        let obstacle = self.inner.obstacle(machine.plan());
+        let obstacle = self.inner.obstacle_to(&machine);
         let taken = machine.advance(now, Input::Recovered { obstacle });
         match taken.and_then(|_| machine.advance(now, input.clone())) {
             Err(Stuck::Refused(refusal)) => Err(refusal.into()),

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::failure::Failure;
 use crate::machine::event::{CallKind, Place};
 use crate::machine::event::{Cause, Compensation, Conclusion, Entry, Event, Status};
-use crate::machine::state::{Alarm, ItemState, RunState, Stage};
+use crate::machine::state::{ItemState, RunState, Stage};
 use crate::plan::{Action, Plan, StepIx};
 use crate::time::Timestamp;
 
@@ -82,7 +82,7 @@ pub struct StepReport {
 /// Why a run is parked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ParkedReport {
-    /// A code such as `step`, `pivot`, `handler_missing`, `secret_missing`, `recovery`.
+    /// A code such as `step`, `pivot`, `handler_missing`, `handler_changed`, `secret_missing`, `recovery`.
     pub code: String,
     /// The reason in a sentence.
     pub message: String,
@@ -138,7 +138,6 @@ impl RunReport {
             }),
             Stage::Pending | Stage::Running | Stage::Ended(_) => None,
         });
-        let timers = state.alarms.iter().filter(|(_, alarm)| !matches!(alarm, Alarm::Deadline));
         Self {
             v: 1,
             run_id: state.started.id.clone(),
@@ -155,7 +154,7 @@ impl RunReport {
                 .as_ref()
                 .map(|p| ParkedReport { code: p.code.to_string(), message: p.message.clone() }),
             waiting_for: waiting_for.collect(),
-            next_timer_at: timers.map(|(at, _)| *at).next().filter(|_| !state.is_final()).map(|at| at.to_string()),
+            next_timer_at: state.next_alarm().map(|at| at.to_string()),
             undone,
             owed: if conclusion.is_some_and(|c| c.compensation == Compensation::Incomplete) {
                 indexes().flat_map(|ix| owed_by(plan, state, ix)).collect()

@@ -9,11 +9,12 @@ use crate::names::StepName;
 use crate::payload::Payload;
 use crate::plan::{Action, Wait};
 use crate::suggest::nearest;
+use crate::teeth::{Bug, awake};
 
 impl Machine {
     pub(super) fn signal(&mut self, id: Option<String>, name: String, data: Payload) -> Result<(), Stuck> {
         self.refuse_final()?;
-        if id.is_some() && self.state.signals.iter().any(|s| s.id == id) {
+        if id.is_some() && self.state.signals.iter().any(|s| s.id == id) && !awake(Bug::SignalTwice) {
             return Ok(());
         }
         let waits: Vec<&Wait> = self
@@ -59,7 +60,7 @@ impl Machine {
                     + &raised_by("payload_bytes");
             return Err(Refusal::Invalid { message }.into());
         }
-        if self.state.signals.len() as u64 >= self.limits.items {
+        if self.state.signals.len() as u64 >= self.limits.items && !awake(Bug::SignalsWithoutEnd) {
             let message = format!("the run holds {} signals already, the limit `items`", self.state.signals.len())
                 + &raised_by("items");
             return Err(Refusal::Conflict { message }.into());

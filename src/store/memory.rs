@@ -146,6 +146,8 @@ impl Content {
         if let Some(finish) = finish {
             self.live.remove(&run);
             self.done.insert(run, finish);
+        } else if let Some(DoneRow { id, workflow, started_at, .. }) = self.done.remove(&run) {
+            self.live.insert(run, LiveRow { id, workflow, started_at });
         }
         self.breakers.extend(breakers);
         Ok(())

@@ -80,6 +80,9 @@ fn f02_f04_f06_f07_f09_bad_inputs_leave_nothing_behind() {
     place.write("unfit.json", r#"{ "orderId": 5, "items": [] }"#);
     place.write("list.json", "[1, 2]");
     place.write("secret.yaml", SECRET);
+    place.write("none.jsonl", "\n\n");
+    place.write("bad.jsonl", "{ \"orderId\": 1\n{}\n");
+    place.write("latin.jsonl", b"{\"a\": \"\xe9\"}\n");
     let rows: &[Row] = &[
         ("exec --input examples/ordr.json", 3, &["there is no file examples/ordr.json", "`examples/order.json`?"]),
         ("exec --input no/where.json", 3, &["there is no file no/where.json"]),
@@ -103,6 +106,10 @@ fn f02_f04_f06_f07_f09_bad_inputs_leave_nothing_behind() {
         ),
         ("exec --input list.json", 3, &["does not fit", "the input: a list is not of type \"object\""]),
         ("exec", 3, &["the input: \"orderId\" is a required property", "--input FILE"]),
+        ("exec --input none.jsonl", 0, &[]),
+        ("exec --input bad.jsonl", 3, &["line 1: column", "line 2: the input does not fit"]),
+        ("exec --input latin.jsonl", 3, &["it is not UTF-8"]),
+        ("exec --input bad.jsonl --id '{{ input.none }}'", 3, &["line 2: --id: `input.none` is missing"]),
         ("exec ./secret.yaml", 3, &["missing in the environment: FLOWRUN_TEST_KEY", "set them in the environment"]),
     ];
     none(&hold(&place, rows, || place.path(".flowrun").exists().then(|| "a store was made".into())));

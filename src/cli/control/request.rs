@@ -137,6 +137,8 @@ pub(in crate::cli) enum Asked {
     Problem(Problem),
     /// The holder ended before it answered.
     Lost,
+    /// The holder is ending, and has done nothing of it.
+    Leaving,
 }
 
 /// A line from the holder.
@@ -156,6 +158,8 @@ pub(super) enum Line {
     Answer(Box<Answer>),
     /// The last line.
     Problem(Problem),
+    /// The last line: nothing was done, and the holder is ending.
+    Leaving,
 }
 
 #[cfg(test)]
