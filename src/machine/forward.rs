@@ -11,6 +11,7 @@ use crate::failure::ErrorKind;
 use crate::failure::Failure;
 use crate::payload::Payload;
 use crate::plan::{Action, Member, OnError, OnSkip, Plan, StepIx, Wait, WaitLimit};
+use crate::teeth::{Bug, awake};
 use crate::template::{TemplateError, kind_of};
 use crate::time::Timestamp;
 
@@ -439,6 +440,9 @@ impl Machine {
             CallKind::Forward | CallKind::Finally => {}
             CallKind::Confirm => key.push_str("/confirm"),
             CallKind::Undo => key.push_str("/undo"),
+        }
+        if awake(Bug::AnotherKey) && attempt > 1 {
+            key.push_str("/again");
         }
         let input = self.state.call(call).and_then(|c| c.input.clone()).unwrap_or_else(|| Payload::of(Value::Null));
         self.in_flight.insert(call);

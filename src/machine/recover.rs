@@ -4,6 +4,7 @@ use super::Machine;
 use super::event::{CallKind, Event};
 use super::state::{CallIx, Phase, Progress};
 use super::table::{IllegalTransition, crashed};
+use crate::teeth::{Bug, awake};
 
 /// How many processes may die with the run under way before it is parked.
 pub const DEATHS_MAX: u32 = 3;
@@ -35,7 +36,9 @@ impl Machine {
         if self.state.phase == Phase::Running {
             self.give_signals()?;
         }
-        self.rescan();
+        if !awake(Bug::PrefixSkipsAStep) {
+            self.rescan();
+        }
         Ok(())
     }
 

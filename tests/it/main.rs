@@ -5,6 +5,7 @@ mod cli;
 mod contracts;
 mod docs;
 mod kill;
+mod kit;
 mod lab;
 mod mutations;
 mod plan;
