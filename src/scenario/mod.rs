@@ -51,8 +51,8 @@ const CRASHES_TOLD: usize = 3;
 pub struct TestOptions {
     /// Only scenarios with this in their name.
     pub filter: Option<String>,
-    /// Takes up every scenario from every so manieth prefix of its journals as well, whatever it says of crashes; from
-    /// none if this is 0.
+    /// Takes up every scenario from every so manieth prefix of its journals, whatever it says of crashes and instead of
+    /// them; from none if this is 0.
     pub prefixes: usize,
     /// The limits in force.
     pub limits: Limits,
@@ -287,12 +287,13 @@ fn run_case(script: Script<'_>, effects: &Effects, prefixes: usize) -> ScenarioR
         result.failures.push(Failure { crash: None, mismatches: wrong, histories: calm.histories });
         return result;
     }
-    if case.crash {
+    if case.crash && prefixes == 0 {
         let points = crash_points(&calm);
         (result.crash_points, result.failures) = sweep(script, &calm, &points, effects);
     }
     if prefixes > 0 {
-        let points: Vec<_> = prefix_points(&calm).into_iter().step_by(prefixes).collect();
+        let points: Vec<_> =
+            prefix_points(&calm).into_iter().skip(case.name.len() % prefixes).step_by(prefixes).collect();
         let (played, failures) = sweep(script, &calm, &points, effects);
         result.prefixes = played;
         result.failures.extend(failures);

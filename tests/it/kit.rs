@@ -81,8 +81,11 @@ fn generated(seed: u64) -> String {
         (state >> 33) % sides
     };
     let mut text = "flowrun: 1\nname: generated\nsteps:\n".to_owned();
+    // What may be skipped is needed by nobody: who needs only that would have to say what becomes of it.
+    let mut skipped = Vec::new();
     for n in 0..2 + dice(6) {
-        let needs: Vec<String> = (0..n).filter(|_| dice(3) == 0).map(|of| format!("s{of}")).collect();
+        let needs: Vec<String> =
+            (0..n).filter(|of| dice(3) == 0 && !skipped.contains(of)).map(|of| format!("s{of}")).collect();
         let uses = ["act.keyed", "act.safe", "other.keyed", "read"][dice(4) as usize];
         let mut step = format!("  s{n}: {{ needs: [{}], uses: {uses}", needs.join(", "));
         if uses != "read" {
@@ -92,7 +95,10 @@ fn generated(seed: u64) -> String {
             0 => step.push_str(", on_error: continue"),
             1 => step.push_str(", foreach: '[0, 1, 2]', concurrency: 2"),
             2 => step.push_str(", fallback: [{ name: other, uses: other.keyed, compensate: { uses: undo } }]"),
-            3 => step.push_str(", when: 'false'"),
+            3 => {
+                step.push_str(", when: 'false'");
+                skipped.push(n);
+            }
             4 => step.push_str(", retry: { attempts: 2, delay: 1s }"),
             _ => {}
         }
