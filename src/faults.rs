@@ -188,16 +188,20 @@ pub enum Action {
     KillBefore,
     /// The process dies when the handler has acted, before anything of it is recorded.
     KillAfter,
+    /// The handler is called twice with the same key and input, and the second answer counts. A call that fails is not
+    /// repeated.
+    Repeat,
     /// The handler is called after this time.
     Delay(std::time::Duration),
 }
 
 /// The words that are a whole action.
-const WORDS: [(&str, Action); 4] = [
+const WORDS: [(&str, Action); 5] = [
     ("hang", Action::Hang),
     ("act_then_hang", Action::ActThenHang),
     ("kill_before", Action::KillBefore),
     ("kill_after", Action::KillAfter),
+    ("repeat", Action::Repeat),
 ];
 
 #[derive(Deserialize)]
@@ -217,7 +221,7 @@ struct DelayAction {
 impl Action {
     fn read(value: &Value) -> Result<Self, String> {
         const FORMS: &str =
-            "{ error: CODE, kind: KIND }, hang, act_then_hang, kill_before, kill_after or { delay: 2s }";
+            "{ error: CODE, kind: KIND }, hang, act_then_hang, kill_before, kill_after, repeat or { delay: 2s }";
         match value {
             Value::String(word) => {
                 let known = WORDS.iter().find(|(name, _)| name == word).map(|(_, action)| action.clone());
@@ -255,7 +259,7 @@ impl JsonSchema for Action {
         let kind = generator.subschema_for::<ErrorKind>();
         let delay = generator.subschema_for::<Duration>();
         json_schema!({
-            "description": "`{ error: CODE, kind: KIND }`, `hang`, `act_then_hang`, `kill_before`, `kill_after` or `{ delay: 2s }`.",
+            "description": "`{ error: CODE, kind: KIND }`, `hang`, `act_then_hang`, `kill_before`, `kill_after`, `repeat` or `{ delay: 2s }`.",
             "oneOf": [
                 { "enum": WORDS.map(|(name, _)| name) },
                 {
@@ -290,6 +294,8 @@ pub struct CallFacts<'a> {
     pub kind: CallKind,
     /// The number of the attempt, from 1.
     pub attempt: u32,
+    /// The idempotency key that the handler gets.
+    pub key: &'a str,
     /// How long after the start of its run the call begins.
     pub elapsed: std::time::Duration,
 }
@@ -356,6 +362,12 @@ impl Faults {
             }
         }
         if problems.is_empty() { Ok(Self(faults)) } else { Err(problems) }
+    }
+
+    /// Returns these rules, asked before those of `rest`.
+    #[must_use]
+    pub fn before(rules: Vec<Fault>, rest: &Self) -> Self {
+        Self(rules.into_iter().chain(rest.0.iter().cloned()).collect())
     }
 
     /// Tells whether there is no rule.
@@ -501,7 +513,16 @@ mod tests {
     ) -> Option<&'a Action> {
         let (step, handler, member) = (call.0.into(), call.1.into(), call.2.into());
         let elapsed = std::time::Duration::from_secs(60);
-        faults.find(&CallFacts { step: &step, handler: &handler, member: &member, item, kind, attempt, elapsed })
+        faults.find(&CallFacts {
+            step: &step,
+            handler: &handler,
+            member: &member,
+            item,
+            kind,
+            attempt,
+            key: "k",
+            elapsed,
+        })
     }
 
     const CHARGE: (&str, &str, &str) = ("charge", "payment.charge", PRIMARY);

@@ -115,6 +115,16 @@ bugs! {
     ResumedFromDisk = "resumed_from_disk", It("kill::operators::e01_a_run_goes_by_the_file_as_it_was");
     /// A long sleep is not interrupted, so nobody notices that the machine was suspended.
     SleepInOnePiece = "sleep_in_one_piece", It("rules::clock::c03_after_a_suspension_timers_are_noticed_within_a_minute");
+    /// A test of a workflow does not mind that its fault never happened.
+    UnfiredInjection = "unfired_injection", It("kit::an_injection_that_never_fires_is_an_error");
+    /// A further attempt of a call gets another key.
+    AnotherKey = "another_key", It("kit::a_crash_at_each_commit_of_a_workflow_with_items_changes_nothing");
+    /// A run that is taken up does not look for steps that may begin.
+    PrefixSkipsAStep = "prefix_resume_skips_a_step", It("scenarios::every_prefix_of_a_journal_is_taken_up");
+    /// A test of a workflow does not hold a run's output against that without a fault.
+    UncomparedOutput = "uncompared_output", It("kit::d15_a_handler_that_answers_differently_the_second_time_is_found");
+    /// Scenarios do not look into the ledger.
+    UncheckedLedger = "unchecked_ledger", It("scenarios::wrong_expectations_fail");
 }
 
 /// Tells whether a bug is awake.

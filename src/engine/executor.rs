@@ -102,6 +102,7 @@ async fn call(inner: Arc<Inner>, job: Arc<Job>) -> AttemptEnd {
         item: id.place.item,
         kind: job.call.kind,
         attempt: job.attempt,
+        key: &job.key,
         elapsed: inner.clock.now().since(job.run_started_at),
     };
     let dies = |moment| inner.options.watch.as_ref().is_some_and(|watch| watch(&facts, moment));
@@ -109,14 +110,28 @@ async fn call(inner: Arc<Inner>, job: Arc<Job>) -> AttemptEnd {
         die(&inner).await
     }
     let fault = inner.options.faults.as_ref().and_then(|faults| faults.find(&facts));
+    let does = || {
+        // A fault that is carried out is not a death of the test's own.
+        let _ = dies(Moment::Fault);
+    };
     match fault {
         Some(Action::Error { code, kind, message }) => {
+            does();
             return AttemptEnd::Returned(Err(Failure::new(code.as_str(), *kind, message.clone())));
         }
-        Some(Action::Hang) => std::future::pending().await,
-        Some(Action::KillBefore) => die(&inner).await,
-        Some(Action::Delay(delay)) => inner.clock.sleep_until(inner.clock.now().after(*delay)).await,
-        Some(Action::ActThenHang | Action::KillAfter) | None => {}
+        Some(Action::Hang) => {
+            does();
+            std::future::pending().await
+        }
+        Some(Action::KillBefore) => {
+            does();
+            die(&inner).await
+        }
+        Some(Action::Delay(delay)) => {
+            does();
+            inner.clock.sleep_until(inner.clock.now().after(*delay)).await;
+        }
+        Some(Action::ActThenHang | Action::KillAfter | Action::Repeat) | None => {}
     }
     let ctx = StepCtx {
         run_id: Arc::clone(&job.run_id),
@@ -131,19 +146,31 @@ async fn call(inner: Arc<Inner>, job: Arc<Job>) -> AttemptEnd {
         clock: Arc::clone(&inner.clock),
         lockstep: inner.options.lockstep,
     };
-    let end = reply_of(&inner, &job, handler, ctx).await;
+    let mut end = reply_of(&inner, &job, handler, ctx.clone()).await;
+    if fault == Some(&Action::Repeat) && !matches!(end, AttemptEnd::Returned(Err(_))) {
+        does();
+        end = reply_of(&inner, &job, handler, ctx).await;
+    }
     if dies(Moment::After) {
         die(&inner).await
     }
     match fault {
-        Some(Action::ActThenHang) => std::future::pending().await,
-        Some(Action::KillAfter) => die(&inner).await,
-        Some(Action::Error { .. } | Action::Hang | Action::KillBefore | Action::Delay(_)) | None => end,
+        Some(Action::ActThenHang) => {
+            does();
+            std::future::pending().await
+        }
+        Some(Action::KillAfter) => {
+            does();
+            die(&inner).await
+        }
+        Some(Action::Error { .. } | Action::Hang | Action::KillBefore | Action::Repeat | Action::Delay(_)) | None => {
+            end
+        }
     }
 }
 
 async fn reply_of(inner: &Inner, job: &Job, handler: &Handler, ctx: StepCtx) -> AttemptEnd {
-    let secrets = match secrets::Filled::of(&job.plan, &job.salt) {
+    let secrets = match secrets::Filled::of(&job.plan, &job.salt, inner.options.secrets.as_deref()) {
         Ok(secrets) => secrets,
         Err(missing) => {
             let message = format!("missing in the environment: {}", missing.join(", "));

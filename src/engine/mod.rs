@@ -15,7 +15,7 @@ mod services;
 mod submit;
 pub mod view;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -75,6 +75,8 @@ pub enum Moment {
     Before,
     /// The handler has acted, and nothing of it is recorded yet.
     After,
+    /// A fault does what it says, here and now; for tests that want to be sure of it.
+    Fault,
 }
 
 /// Is told of every attempt, and says whether the process dies there; for tests that count attempts, or end the world
@@ -86,6 +88,8 @@ pub type Watch = Arc<dyn Fn(&CallFacts<'_>, Moment) -> bool + Send + Sync>;
 pub struct EngineOptions {
     /// The limits in force.
     pub limits: Limits,
+    /// Secrets, by the names that workflows give them; the environment is asked without this.
+    pub secrets: Option<Arc<BTreeMap<String, String>>>,
     /// Faults to inject around handlers.
     pub faults: Option<Arc<Faults>>,
     /// Is told every event.
@@ -432,7 +436,7 @@ impl Inner {
             let message = format!("handler `{name}` is not registered in this program; resume the run where it is");
             return Some(("handler_missing", message));
         }
-        let missing = secrets::missing(plan);
+        let missing = secrets::missing(plan, self.options.secrets.as_deref());
         if missing.is_empty() {
             return None;
         }

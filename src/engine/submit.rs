@@ -77,7 +77,11 @@ impl Engine {
         {
             return self.attach(run, id.clone(), &workflow, &input).await;
         }
-        workflow.check_start(&input)?;
+        check_input(&workflow, &input)?;
+        let missing = secrets::missing(&workflow.plan, self.inner.options.secrets.as_deref());
+        if !missing.is_empty() {
+            return Err(EngineError::Secrets(missing));
+        }
         if let Some((_, message)) = self.inner.obstacle(&workflow.plan) {
             return Err(EngineError::Definition(message));
         }
@@ -157,7 +161,7 @@ impl Workflow {
     /// What does not fit, or which secrets are missing.
     pub fn check_start(&self, input: &Payload) -> Result<(), EngineError> {
         check_input(self, input)?;
-        let missing = secrets::missing(&self.plan);
+        let missing = secrets::missing(&self.plan, None);
         if missing.is_empty() { Ok(()) } else { Err(EngineError::Secrets(missing)) }
     }
 }

@@ -471,6 +471,9 @@ impl Machine {
             CallKind::Confirm => key.push_str("/confirm"),
             CallKind::Undo => key.push_str("/undo"),
         }
+        if awake(Bug::AnotherKey) && attempt > 1 {
+            key.push_str("/again");
+        }
         let input = self.state.call(call).and_then(|c| c.input.clone()).unwrap_or_else(|| Payload::of(Value::Null));
         self.in_flight.insert(call);
         self.out.commands.push(Command::Call { call, attempt, until, input, key, previous, probe });

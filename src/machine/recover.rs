@@ -36,7 +36,9 @@ impl Machine {
         if self.state.phase == Phase::Running {
             self.give_signals()?;
         }
-        self.rescan();
+        if !awake(Bug::PrefixSkipsAStep) {
+            self.rescan();
+        }
         Ok(())
     }
 

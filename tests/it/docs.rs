@@ -196,6 +196,10 @@ fn the_readme_shows_the_finding_that_validate_prints() {
 #[test]
 fn the_readme_shows_the_example_of_handlers() {
     let example = read(&root().join("examples/custom_handlers.rs"));
+    let testing = blocks(&read(&root().join("docs/testing.md"))).into_iter().find(|block| block.info == "rust");
+    let testing = testing.expect("docs/testing.md shows a test").text;
+    let indented: String = testing.lines().map(|line| format!("    {line}\n")).collect();
+    assert!(example.contains(indented.trim_end()), "examples/custom_handlers.rs does not have:\n{indented}");
     let shown = &readme("rust")[0].text;
     for part in shown.split("\n\n") {
         assert!(example.contains(part.trim_end()), "examples/custom_handlers.rs does not have:\n{part}");

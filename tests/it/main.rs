@@ -7,6 +7,7 @@ mod db_kill;
 mod docs;
 mod input;
 mod kill;
+mod kit;
 mod lab;
 mod mutations;
 mod plan;
