@@ -172,7 +172,7 @@ steps:
 #[test]
 fn d04_others_read_while_a_process_writes_and_after_it_was_killed() {
     let place = Place::new();
-    let lines: String = (0..30)
+    let lines: String = (0..60)
         .map(|n| {
             place.order("one.json", |order| {
                 order["orderId"] = json!(format!("ORD-{n}"));
@@ -184,7 +184,7 @@ fn d04_others_read_while_a_process_writes_and_after_it_was_killed() {
     place.write("orders.jsonl", lines);
     let exec =
         ["exec", "ecommerce-order", "--input", "orders.jsonl", "--id", "{{ input.orderId }}", "--concurrency", "4"];
-    place.faults("slow.yaml", &["{ step: charge, do: { delay: 100ms } }"]);
+    place.faults("slow.yaml", &["{ step: charge, do: { delay: 200ms } }"]);
     let writer = place.start(&[&exec[..], &["--faults", "slow.yaml"]].concat());
     // Until some have ended and others are to come.
     let mut seen = 0;
@@ -210,7 +210,7 @@ fn d04_others_read_while_a_process_writes_and_after_it_was_killed() {
     place.run(&["db", "check"]).expect(0);
     assert!(killed, "it was done before it could be killed");
     place.run(&exec).expect(0);
-    assert_eq!(effects_once(&place.ledger())["charged"], 30);
+    assert_eq!(effects_once(&place.ledger())["charged"], 60);
 }
 
 /// While one process has the store, others ask it for everything; once it is killed they need not.

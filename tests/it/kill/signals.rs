@@ -10,7 +10,7 @@ use crate::program::Place;
 fn a12_what_ends_within_the_grace_period_is_recorded_and_nothing_new_begins() {
     for (signal, code) in [(Signal::TERM, 143), (Signal::INT, 130)] {
         let place = Place::new();
-        place.faults("slow.yaml", &["{ step: charge, do: { delay: 600ms } }"]);
+        place.faults("slow.yaml", &["{ step: charge, do: { delay: 1500ms } }"]);
         let args = ["exec", "--input", "examples/order.json", "--id", RUN, "--grace", "10m", "--faults", "slow.yaml"];
         let mut running = place.start(&args);
         running.wait_for("charge        started");
