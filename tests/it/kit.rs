@@ -331,7 +331,9 @@ steps:
 
 #[test]
 fn faults_of_the_test_and_injected_ones_go_together() {
-    let faults = Faults::parse("faults: [{ step: pay, item: 1, do: act_then_hang }]").expect("they make sense");
+    let faults =
+        Faults::parse("faults: [{ step: pay, item: 1, do: act_then_hang }]", &flowrun::limits::Limits::default())
+            .expect("they make sense");
     let report =
         items().faults(faults).fail_each_step().repeat_each_compensation().run().expect("it is valid").assert();
     assert!(report.injections >= 6, "{report}");

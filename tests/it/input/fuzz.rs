@@ -158,7 +158,11 @@ fn test_file(bytes: &[u8]) {
     let path = folder.path().join("a.test.yaml");
     std::fs::write(&path, bytes).expect("the file can be written");
     std::fs::write(folder.path().join("a.yaml"), &GOOD["workflow"][0]).expect("the file can be written");
-    let options = TestOptions { filter: Some("no scenario is called so".into()), limits: Limits::default() };
+    let options = TestOptions {
+        filter: Some("no scenario is called so".into()),
+        limits: Limits::default(),
+        ..TestOptions::default()
+    };
     let _ = run_files(&[path], &flowrun::orders::registry(), &options);
 }
 
