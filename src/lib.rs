@@ -43,6 +43,7 @@ mod suggest;
 #[doc(hidden)]
 pub mod teeth;
 pub mod template;
+pub mod testing;
 pub mod time;
 
 pub use cli::cli;

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::failure::Failure;
 use crate::machine::event::{Cause, Compensation, Conclusion, Place, Status};
-use crate::machine::state::{Alarm, ItemState, RunState, Stage};
+use crate::machine::state::{ItemState, RunState, Stage};
 use crate::plan::{Action, Plan, StepIx};
 
 /// What can be said of a run. Its JSON is part of flowrun's interface: `"v": 1`.
@@ -80,7 +80,7 @@ pub struct StepReport {
 /// Why a run is parked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ParkedReport {
-    /// A code such as `step`, `pivot`, `handler_missing`, `secret_missing`, `recovery`.
+    /// A code such as `step`, `pivot`, `handler_missing`, `handler_changed`, `secret_missing`, `recovery`.
     pub code: String,
     /// The reason in a sentence.
     pub message: String,
@@ -136,7 +136,6 @@ impl RunReport {
             }),
             Stage::Pending | Stage::Running | Stage::Ended(_) => None,
         });
-        let timers = state.alarms.iter().filter(|(_, alarm)| !matches!(alarm, Alarm::Deadline));
         Self {
             v: 1,
             run_id: state.started.id.clone(),
@@ -153,7 +152,7 @@ impl RunReport {
                 .as_ref()
                 .map(|p| ParkedReport { code: p.code.to_string(), message: p.message.clone() }),
             waiting_for: waiting_for.collect(),
-            next_timer_at: timers.map(|(at, _)| *at).next().filter(|_| !state.is_final()).map(|at| at.to_string()),
+            next_timer_at: state.next_alarm().map(|at| at.to_string()),
             undone: state.undone.iter().map(ToString::to_string).collect(),
             owed: if conclusion.is_some_and(|c| c.compensation == Compensation::Incomplete) {
                 indexes().flat_map(|ix| owed_by(plan, state, ix)).collect()

@@ -1,11 +1,10 @@
 //! Stopping, undoing and ending (SPEC 6.9, 6.10, 6.12, 6.20).
 
 use super::event::{CallKind, Cause, Conclusion, Event, Outcome, Place, Status};
-use super::forward::{cancelled, template_failure};
+use super::forward::{cancelled, shallow, template_failure};
 use super::state::{CallIx, Phase, Progress, Stage, count};
 use super::table::IllegalTransition;
 use super::{Command, Machine};
-use crate::payload::Payload;
 use crate::plan::{Action, StepIx};
 
 type Done = Result<(), IllegalTransition>;
@@ -128,10 +127,10 @@ impl Machine {
         let output = match (&self.state.cause, &self.plan.output) {
             (None, Some(template)) if self.state.conclusion.is_none() => {
                 let scope = self.state.scope(&self.plan, self.plan.order.iter().copied());
-                match template.render(&scope, &self.limits) {
-                    Ok(value) => Some(Payload::of(value)),
+                let rendered = template.render(&scope, &self.limits).map_err(|e| template_failure("output", &e));
+                match rendered.and_then(|value| shallow("output", value)) {
+                    Ok(output) => Some(output),
                     Err(error) => {
-                        let error = template_failure("output", &error);
                         return self.start_drain(Cause::Failed { place: None, error });
                     }
                 }

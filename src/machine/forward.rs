@@ -9,8 +9,10 @@ use super::table::IllegalTransition;
 use super::{Command, Machine, key, may_begin};
 use crate::failure::ErrorKind;
 use crate::failure::Failure;
-use crate::payload::Payload;
+use crate::limits::raised_by;
+use crate::payload::{DEPTH_MAX, Payload};
 use crate::plan::{Action, Member, OnError, OnSkip, Plan, StepIx, Wait, WaitLimit};
+use crate::teeth::{Bug, awake};
 use crate::template::{TemplateError, kind_of};
 use crate::time::Timestamp;
 
@@ -76,12 +78,15 @@ impl Machine {
         if let Some(foreach) = &step.foreach {
             return match foreach.items.eval(&scope, &self.limits) {
                 Ok(Value::Array(items)) if items.len() as u64 > self.limits.items => {
-                    let message =
-                        format!("`foreach` has {} items, and the limit `items` is {}", items.len(), self.limits.items);
-                    self.fail_step(ix, Failure::new("limit", ErrorKind::Permanent, message))
+                    let limit = self.limits.items;
+                    let message = format!("`foreach` has {} items, and the limit `items` is {limit}", items.len());
+                    self.fail_step(ix, over("items", message))
                 }
                 Ok(Value::Array(items)) => {
-                    let items = Payload::of(Value::Array(items));
+                    let items = match shallow("foreach", Value::Array(items)) {
+                        Ok(items) => items,
+                        Err(error) => return self.fail_step(ix, error),
+                    };
                     self.emit(Event::ItemsListed { step: step.name.clone(), items })
                 }
                 Ok(other) => {
@@ -220,8 +225,29 @@ impl Machine {
             None if ended < total => Outcome::Failed { error: cancelled("the run stopped before every item was done") },
             None => Outcome::Succeeded { output: None },
         };
+        let outcome = match (&outcome, self.too_large_a_list(ix)) {
+            (Outcome::Succeeded { .. }, Some(error)) => Outcome::Failed { error },
+            _ => outcome,
+        };
         self.cursors.remove(&ix);
         self.settle(ix, place, outcome)
+    }
+
+    /// Says that the outputs of all items together are larger than an output may be. Their effects are known, so the
+    /// step has failed and is undone like any other.
+    fn too_large_a_list(&self, ix: StepIx) -> Option<Failure> {
+        let items = &self.state.step(ix).items;
+        let of_items = items.values().map(|item| match &item.end {
+            Some(End::Succeeded(output)) => output.text().len() as u64 + 1,
+            _ => "null,".len() as u64,
+        });
+        let bytes = 1 + of_items.sum::<u64>().max(1);
+        let limit = self.limits.payload_bytes;
+        (bytes > limit).then(|| {
+            let message =
+                format!("the outputs of all items have {bytes} bytes, and the limit `payload_bytes` is {limit}");
+            over("payload_bytes", message)
+        })
     }
 
     fn first_failed_item(&self, ix: StepIx) -> Option<(u32, &End)> {
@@ -382,13 +408,18 @@ impl Machine {
     }
 
     fn render_input(&self, call: &crate::plan::Call, scope: &crate::template::Scope) -> Result<Payload, Failure> {
-        let value = call.with.render(scope, &self.limits).map_err(|e| template_failure("with", &e))?;
-        let input = Payload::of(value);
+        let mut value = call.with.render(scope, &self.limits).map_err(|e| template_failure("with", &e))?;
+        if awake(Bug::TemplateRenderedTwice) {
+            let again = crate::template::Template::parse(&value).0.render(scope, &self.limits);
+            value = again.map_err(|e| template_failure("with", &e))?;
+        }
+        let input = shallow("with", value)?;
         let bytes = input.text().len() as u64;
-        if bytes > self.limits.payload_bytes {
+        let most = self.limits.payload_bytes + u64::from(awake(Bug::LimitOffByOne));
+        if bytes > most {
             let message =
                 format!("the input has {bytes} bytes, and the limit `payload_bytes` is {}", self.limits.payload_bytes);
-            return Err(Failure::new("limit", ErrorKind::Permanent, message));
+            return Err(over("payload_bytes", message));
         }
         Ok(input)
     }
@@ -439,6 +470,9 @@ impl Machine {
             CallKind::Forward | CallKind::Finally => {}
             CallKind::Confirm => key.push_str("/confirm"),
             CallKind::Undo => key.push_str("/undo"),
+        }
+        if awake(Bug::AnotherKey) && attempt > 1 {
+            key.push_str("/again");
         }
         let input = self.state.call(call).and_then(|c| c.input.clone()).unwrap_or_else(|| Payload::of(Value::Null));
         self.in_flight.insert(call);
@@ -542,10 +576,30 @@ fn as_unknown(outcome: Outcome) -> Outcome {
     }
 }
 
+/// Makes the known failure of something that is over a limit.
+pub(super) fn over(limit: &str, message: String) -> Failure {
+    Failure::new("limit", ErrorKind::Permanent, message + &raised_by(limit))
+}
+
+/// Makes a payload of what a template made, which may nest the levels of its values in its own.
+pub(super) fn shallow(what: &str, value: Value) -> Result<Payload, Failure> {
+    let payload = Payload::of(value);
+    if payload.is_shallow() {
+        return Ok(payload);
+    }
+    let message = format!("{what}: the value nests more than {DEPTH_MAX} levels deep");
+    Err(Failure::new("limit", ErrorKind::Permanent, message))
+}
+
 /// Makes the known failure of a template that could not be rendered.
 pub(super) fn template_failure(what: &str, error: &TemplateError) -> Failure {
     let code = if error.limit { "limit" } else { "template" };
-    Failure::new(code, ErrorKind::Permanent, format!("{what}: {}", error.message))
+    let mut message = format!("{what}: {}", error.message);
+    // How to raise a limit is a part of saying that it was reached.
+    if let Some(help) = error.help.as_ref().filter(|_| error.limit) {
+        message.push_str(&format!(" ({help})"));
+    }
+    Failure::new(code, ErrorKind::Permanent, message)
 }
 
 /// The error of what was stopped because the run stops.

@@ -22,6 +22,9 @@ use crate::plan::{OnError, Plan, Step, StepIx};
 use crate::teeth::{Bug, awake};
 use crate::time::Timestamp;
 
+/// Codes of parked runs that lack something in the process: a resume looks for it again.
+pub const OBSTACLES: [&str; 3] = ["handler_missing", "handler_changed", "secret_missing"];
+
 /// An event that cannot have happened in the state it was applied to.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("event {number} ({event}) is impossible here: {why}")]
@@ -59,11 +62,7 @@ impl RunState {
                     self.deaths += 1;
                 }
                 // What the process lacked may be there now; the engine looks again and parks it again if not.
-                if self
-                    .parked
-                    .as_ref()
-                    .is_some_and(|p| ["handler_missing", "secret_missing"].contains(&p.code.as_str()))
-                {
+                if self.parked.as_ref().is_some_and(|p| OBSTACLES.contains(&p.code.as_str())) {
                     self.unpark(at);
                 }
                 Ok(())
@@ -138,8 +137,9 @@ impl RunState {
                 }
                 let change = Change::Failed { attempt: *attempt, error: error.clone(), retry_at: *retry_at };
                 self.change_call(plan, call, change)?;
-                let crashed = error.code == "crashed";
-                if !crashed {
+                // A refusal before the handler was called says nothing about what brings the process down.
+                let heard = (*attempt > 0 || awake(Bug::RefusalResetsDeaths)) && error.code != "crashed";
+                if heard && !awake(Bug::RecoveryCounterNotReset) {
                     self.deaths = 0;
                 }
                 match call.kind {

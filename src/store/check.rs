@@ -136,7 +136,10 @@ struct Told {
     events: u64,
     /// The id and the definition in its first event.
     started: Option<(String, [u8; 32])>,
+    /// It has finished, and was perhaps taken up again.
     finished: bool,
+    /// It has been taken up again and not finished since.
+    taken_up: bool,
 }
 
 impl Walk<'_> {
@@ -215,7 +218,8 @@ impl Walk<'_> {
             Ok(Event::RunStarted(_)) if number > 0 => self.report.problem(run, number, "the run starts a second time"),
             Ok(Event::RunStarted(started)) => told.started = Some((started.id, started.definition)),
             Ok(_) if number == 0 => self.report.problem(run, number, "the run does not begin with its start"),
-            Ok(Event::RunFinished(_)) => told.finished = true,
+            Ok(Event::RunFinished(_)) => (told.finished, told.taken_up) = (true, false),
+            Ok(Event::CompensateRequested) => told.taken_up = true,
             Ok(_) => {}
             Err(error) => self.report.problem(run, number, error.to_string()),
         }
@@ -225,7 +229,7 @@ impl Walk<'_> {
     fn run(&mut self, run: RunKey, told: &Told) -> Result<(), Fault> {
         let id = match tables::summary(self.tx, run) {
             Ok(Some(RunRow::Live(LiveRow { id, .. }))) => {
-                if told.finished {
+                if told.finished && !told.taken_up {
                     self.report.problem(run, None, "it has finished, and is listed as unfinished");
                 }
                 Some(id)

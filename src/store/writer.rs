@@ -11,8 +11,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use redb::{Database, Durability, Key, ReadableTable as _, Table, TableDefinition, Value, WriteTransaction};
 
+use super::format;
 use super::guard::guarded;
-use super::journal::StoreError;
+use super::journal::{DoneRow, LiveRow, StoreError};
 use super::mark::Marker;
 use super::pace::Pace;
 use super::queue::{Job, Queue};
@@ -175,6 +176,10 @@ impl Writer {
                     refused.push((index, error));
                     continue;
                 }
+                let begins_again = tail.is_none() && job.start.is_none() && job.finish.is_none();
+                if begins_again && !awake(Bug::TakenUpStaysFinal) {
+                    tables.take_up(job.run)?;
+                }
                 tables.insert(job, &mut self.next_sequence)?;
                 records += u64::from(job.count);
                 self.pace.saw(tail.map(|tail| tail.group));
@@ -272,6 +277,16 @@ impl<'tx> Tables<'tx> {
         let Some(start) = &job.start else { return Ok(None) };
         let owner = opened(&mut self.ids, self.tx, IDS)?.get(start.id.as_str())?.map(|run| run_key(run.value()));
         Ok(owner.filter(|run| *run != job.run).map(|run| StoreError::IdTaken { id: start.id.clone(), run }))
+    }
+
+    /// Lists a final run as unfinished again, when something more is begun of it: whoever resumes all runs must find it.
+    fn take_up(&mut self, run: RunKey) -> Result<(), Fault> {
+        let done = opened(&mut self.done, self.tx, DONE)?;
+        let row = done.remove(run.0.as_bytes())?.map(|bytes| tables::done_row(run, bytes.value())).transpose()?;
+        let Some(DoneRow { id, workflow, started_at, .. }) = row else { return Ok(()) };
+        let live = format::encode_row(&LiveRow { id, workflow, started_at });
+        opened(&mut self.live, self.tx, LIVE)?.insert(run.0.as_bytes(), live.as_slice())?;
+        Ok(())
     }
 
     fn insert(&mut self, job: &Job, next_sequence: &mut u64) -> Result<(), Fault> {

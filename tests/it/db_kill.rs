@@ -149,6 +149,21 @@ fn a11_the_holder_is_killed_while_it_copies_for_another() {
     place.run(&["db", "check"]).expect(0);
 }
 
+/// Somebody who waits for a line of a run that waits must get it, whatever the threads do.
+#[test]
+fn what_happens_at_once_is_shown_at_once() {
+    let place = Place::new();
+    place.write("long.yaml", WAITS.replace("signal: answer", "signal: answer, timeout: 1h").replace("waits", "long"));
+    let names: Vec<String> = (0..12).map(|n| format!("run-{n}")).collect();
+    // All at once, so that the threads are in each other's way; each with a store of its own.
+    let runs = names.iter().map(|name| place.start(&["exec", "long.yaml", "--store", name]));
+    for mut running in runs.collect::<Vec<_>>() {
+        running.wait_for("waits for signal answer");
+        running.signal(Signal::KILL);
+        assert!(running.end().was_killed());
+    }
+}
+
 /// A store of more than 256 MiB, written by flowrun, whose process was killed: it opens, and its unfinished run goes on.
 #[test]
 #[ignore = "writes a file of FLOWRUN_LARGE_STORE MiB, 300 unless it says more"]

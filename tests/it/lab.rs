@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use flowrun::names::RunKey;
 use flowrun::store::format;
 use flowrun::store::journal::{Commit, Journal, LiveRow, StartRow};
 use flowrun::store::memory::MemoryStore;
-use flowrun::time::{Clock, Sleep, Timestamp, VirtualClock};
+use flowrun::time::{Clock, Sleep, Timestamp, VirtualClock, sleep_in_pieces};
 use serde_json::{Value, json};
 
 /// The day on which every test begins.
@@ -42,6 +43,8 @@ pub enum Act {
     SlowFailure(Duration, &'static str),
     /// Returns when the cancellation token is set.
     UntilCancelled,
+    /// Takes so long, and counts how many do at once, and the most that ever did.
+    Counted(Arc<(AtomicUsize, AtomicUsize)>, Duration),
     /// Never answers.
     Hang,
     /// Panics.
@@ -99,6 +102,13 @@ impl Script {
             Act::Unknown(code) => Err(StepError::unknown(code, "as told")),
             Act::Slow(time) => {
                 ctx.sleep(time).await;
+                Ok(Act::Return(input.clone()))
+            }
+            Act::Counted(count, time) => {
+                let now = count.0.fetch_add(1, Ordering::SeqCst) + 1;
+                count.1.fetch_max(now, Ordering::SeqCst);
+                ctx.sleep(time).await;
+                count.0.fetch_sub(1, Ordering::SeqCst);
                 Ok(Act::Return(input.clone()))
             }
             Act::SlowFailure(time, code) => {
@@ -221,8 +231,9 @@ impl Clock for LifeClock {
     }
 
     fn sleep_until(&self, at: Timestamp) -> Sleep {
-        let clock = self.0.lock().unwrap().1.expect("somebody lives");
-        clock.sleep_until(at)
+        // By the very code of the machine's own clock.
+        let clock = self.clone();
+        Box::pin(async move { sleep_in_pieces(&clock, at).await })
     }
 }
 
@@ -412,6 +423,18 @@ impl Lab {
         clock.0 = Timestamp(clock.0.0 - i64::try_from(time.as_millis()).unwrap());
     }
 
+    /// Sets the clock while somebody lives, by so many milliseconds; the runtime's own time goes on as it was.
+    pub fn jump(&self, by_ms: i64) {
+        let now = Timestamp(self.clock.now().0.saturating_add(by_ms));
+        let mut clock = self.clock.0.lock().unwrap();
+        *clock = (now, Some(VirtualClock::starting_at(now)));
+    }
+
+    /// Sets the clock while nobody lives.
+    pub fn set_clock(&self, to: Timestamp) {
+        self.clock.0.lock().unwrap().0 = to;
+    }
+
     /// Changes the workflow's file; runs in the store are not asked.
     pub fn edited(self, body: &str) -> Self {
         Self { text: text_of(body), ..self }
@@ -419,8 +442,13 @@ impl Lab {
 
     /// Does something while no handler but the built-in ones is registered.
     pub fn without_handlers<T>(&self, story: impl FnOnce() -> T) -> T {
-        let none = Registry::new().build(&World::in_memory(Arc::new(self.clock.clone()))).unwrap();
-        let handlers = std::mem::replace(&mut *self.handlers.lock().unwrap(), none);
+        self.with_handlers(Registry::new(), story)
+    }
+
+    /// Does something while other handlers are registered.
+    pub fn with_handlers<T>(&self, registry: Registry, story: impl FnOnce() -> T) -> T {
+        let others = registry.build(&World::in_memory(Arc::new(self.clock.clone()))).unwrap();
+        let handlers = std::mem::replace(&mut *self.handlers.lock().unwrap(), others);
         let result = story();
         *self.handlers.lock().unwrap() = handlers;
         result
