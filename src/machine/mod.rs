@@ -47,6 +47,7 @@ use crate::limits::Limits;
 use crate::names::{RunKey, ServiceName, StepName};
 use crate::payload::Payload;
 use crate::plan::{Plan, StepIx};
+use crate::teeth::{Bug, awake};
 use crate::time::Timestamp;
 
 /// What happened outside the machine.
@@ -408,7 +409,7 @@ impl Machine {
                 let foreach = self.plan.step(step_ix).foreach.is_some();
                 step.items
                     .iter()
-                    .filter(|(_, item)| item.end.is_none())
+                    .filter(|(_, item)| item.end.is_none() && !awake(Bug::PrefixSkipsAStep))
                     .map(move |(item, _)| (step_ix, foreach.then_some(*item)))
             })
             .collect();
