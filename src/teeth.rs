@@ -119,7 +119,7 @@ bugs! {
     UnfiredInjection = "unfired_injection", It("kit::an_injection_that_never_fires_is_an_error");
     /// A further attempt of a call gets another key.
     AnotherKey = "another_key", It("kit::a_crash_at_each_commit_of_a_workflow_with_items_changes_nothing");
-    /// A run that is taken up does not look for steps that may begin.
+    /// A run that is taken up does not look again at what was under way.
     PrefixSkipsAStep = "prefix_resume_skips_a_step", It("scenarios::every_prefix_of_a_journal_is_taken_up");
     /// A test of a workflow does not hold a run's output against that without a fault.
     UncomparedOutput = "uncompared_output", It("kit::d15_a_handler_that_answers_differently_the_second_time_is_found");

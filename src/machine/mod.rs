@@ -405,7 +405,7 @@ impl Machine {
                 let foreach = self.plan.step(step_ix).foreach.is_some();
                 step.items
                     .iter()
-                    .filter(|(_, item)| item.end.is_none())
+                    .filter(|(_, item)| item.end.is_none() && !awake(Bug::PrefixSkipsAStep))
                     .map(move |(item, _)| (step_ix, foreach.then_some(*item)))
             })
             .collect();

@@ -4,7 +4,6 @@ use super::Machine;
 use super::event::{CallKind, Event};
 use super::state::{CallIx, Phase, Progress};
 use super::table::{IllegalTransition, crashed};
-use crate::teeth::{Bug, awake};
 
 /// How many processes may die with the run under way before it is parked.
 pub const DEATHS_MAX: u32 = 3;
@@ -36,9 +35,7 @@ impl Machine {
         if self.state.phase == Phase::Running {
             self.give_signals()?;
         }
-        if !awake(Bug::PrefixSkipsAStep) {
-            self.rescan();
-        }
+        self.rescan();
         Ok(())
     }
 

@@ -63,6 +63,17 @@ pub(super) fn fired(ending: &Ending, site: &Site, kinds: &[CallKind]) -> bool {
     })
 }
 
+/// Tells whether the call of this kind at `site` worked.
+pub(super) fn succeeded(ending: &Ending, site: &Site, kind: CallKind) -> bool {
+    let worked = |entry: &Entry| match &entry.event {
+        Event::CallSucceeded { call, .. } => {
+            call.kind == kind && call.place.step == site.step && call.place.item == site.item
+        }
+        _ => false,
+    };
+    run_of(ending).is_some_and(|(_, entries)| entries.iter().any(worked))
+}
+
 /// Says that a fault did nothing.
 pub(super) fn unfired(what: &str, site: &Site) -> Mismatch {
     Mismatch::said("injection", format!("the {what} at `{site}` never happened: this run did not come there"))

@@ -214,8 +214,8 @@ impl<'a> Session<'a> {
         if !self.may_repeat(&format!("`{site}`"), handler, repeatable) {
             return;
         }
-        let worked = |a: &play::Attempt| a.step == site.step && a.item == site.item && a.kind == *kind && a.acted;
-        if !calm.attempts.iter().any(worked) {
+        if !judge::succeeded(calm, site, *kind) {
+            self.report.left_out.push(format!("repeating `{site}`: it fails without a fault"));
             return;
         }
         self.report.injections += 1;

@@ -111,7 +111,7 @@ fn generated(seed: u64) -> String {
 
 #[test]
 fn d15_d16_d17_generated_workflows_stand_it() {
-    let number = if std::env::var_os("FLOWRUN_FULL").is_some() { 500 } else { 20 };
+    let number = if std::env::var_os("FLOWRUN_FULL").is_some() { 500 } else { 12 };
     let folder = tempfile::tempdir().expect("a folder");
     let mut all = 0;
     for seed in 0..number {
