@@ -4,6 +4,7 @@ use super::Machine;
 use super::event::{CallKind, Event};
 use super::state::{CallIx, Phase, Progress};
 use super::table::{IllegalTransition, crashed};
+use crate::teeth::{Bug, awake};
 
 /// How many processes may die with the run under way before it is parked.
 pub const DEATHS_MAX: u32 = 3;
