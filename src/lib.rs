@@ -43,6 +43,7 @@ mod suggest;
 pub mod teeth;
 pub mod template;
 pub mod time;
+pub mod verify;
 
 pub use cli::cli;
 pub use handlers::{Confirmation, Duration, Registry, Secret, State, StepCtx, StepError, World};

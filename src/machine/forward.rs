@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::event::{Answer, CallKind, Cause, Event, Outcome, Place, SkipReason};
 use super::policy::retry::next_attempt;
-use super::state::{CallIx, End, MemberState, Phase, Progress, Stage, count};
+use super::state::{CallIx, End, ItemState, MemberState, Phase, Progress, Stage, count};
 use super::table::IllegalTransition;
 use super::{Command, Machine, key, may_begin};
 use crate::failure::ErrorKind;
@@ -176,6 +176,9 @@ impl Machine {
             self.cursors.insert(ix, Cursor { next: 0, running: count(running) });
         }
         let keeps_going = step.on_error == OnError::Continue || self.first_failed_item(ix).is_none();
+        if !keeps_going {
+            self.withdraw_items(ix);
+        }
         loop {
             let cursor = self.cursors.get_mut(&ix).expect("it was made above");
             if cursor.next >= total || cursor.running >= foreach.concurrency || !keeps_going {
@@ -194,6 +197,18 @@ impl Machine {
             self.end_list(ix)?;
         }
         Ok(())
+    }
+
+    /// Withdraws items that wait for a place of their service: after a failure none begins.
+    fn withdraw_items(&mut self, ix: StepIx) {
+        let items = &self.state.step(ix).items;
+        let begun = |item: Option<u32>| item.is_some_and(|item| items.get(&item).is_some_and(|i| !i.members.is_empty()));
+        let before = self.asked.len();
+        self.asked.retain(|call, _| call.step != ix || call.kind != CallKind::Forward || begun(call.item));
+        let withdrawn = count(before - self.asked.len());
+        if let Some(cursor) = self.cursors.get_mut(&ix) {
+            cursor.running = cursor.running.saturating_sub(withdrawn);
+        }
     }
 
     /// Ends a step with items after its last item, or because no more are begun.
@@ -226,7 +241,7 @@ impl Machine {
 
     fn first_failed_item(&self, ix: StepIx) -> Option<(u32, &End)> {
         let step = self.state.step(ix);
-        let first = *step.failed_items.first()?;
+        let first = step.culprit?;
         Some((first, step.items.get(&first)?.end.as_ref()?))
     }
 
@@ -267,7 +282,7 @@ impl Machine {
         }
 
         let undo_first = tried.is_owed(member) && !tried.undo_failed();
-        let verdict = verdict_of(tried);
+        let verdict = verdict_of(state, tried);
         if draining || tried.undo_failed() {
             // After a failed undo nobody can say what is there: the step is unknown (SPEC 6.5).
             let verdict = if tried.undo_failed() { as_unknown(verdict) } else { verdict };
@@ -530,9 +545,11 @@ impl Machine {
 }
 
 /// Returns how a member whose call is over leaves its item.
-fn verdict_of(tried: &MemberState) -> Outcome {
+fn verdict_of(item: &ItemState, tried: &MemberState) -> Outcome {
     let error = tried.forward.error.clone().unwrap_or_else(super::table::crashed);
-    if tried.is_unknown() { Outcome::Unknown { error } } else { Outcome::Failed { error } }
+    // A fallback's failure says nothing about a member before it that may have acted and was not undone.
+    let left = item.members.iter().any(|member| member.is_unknown() && !member.is_undone());
+    if tried.is_unknown() || left { Outcome::Unknown { error } } else { Outcome::Failed { error } }
 }
 
 fn as_unknown(outcome: Outcome) -> Outcome {

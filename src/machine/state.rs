@@ -244,6 +244,12 @@ pub enum End {
 }
 
 impl End {
+    /// Tells whether it succeeded or may have.
+    #[must_use]
+    pub fn may_have_happened(&self) -> bool {
+        matches!(self, Self::Succeeded(_) | Self::Unknown(_))
+    }
+
     /// Returns what was recorded as an end.
     #[must_use]
     pub fn of(outcome: Outcome, output: impl FnOnce() -> Payload) -> Self {
@@ -327,8 +333,19 @@ pub struct StepState {
     pub ended_items: u32,
     /// The items that have ended without success.
     pub failed_items: BTreeSet<u32>,
+    /// The item that was the first to end without success.
+    pub culprit: Option<u32>,
     /// Whether the run went past it: the steps that need it may start.
     pub passed: bool,
+}
+
+impl StepState {
+    /// Tells whether it, or an item of it, succeeded or stays unknown: if it is a pivot, the run is past it.
+    #[must_use]
+    pub fn is_past_pivot(&self) -> bool {
+        let ended = matches!(&self.stage, Stage::Ended(end) if end.may_have_happened());
+        ended || self.items.values().any(|item| item.end.as_ref().is_some_and(End::may_have_happened))
+    }
 }
 
 /// The order of undoing: which steps still wait for others to be undone.

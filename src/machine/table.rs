@@ -400,12 +400,13 @@ impl RunState {
         step.ended_items += 1;
         if end.error().is_some() {
             step.failed_items.insert(item);
+            step.culprit.get_or_insert(item);
         }
         Ok(())
     }
 
     fn note_pivot(&mut self, plan: &Plan, ix: StepIx, end: &End) {
-        self.pivoted |= plan.step(ix).pivot && matches!(end, End::Succeeded(_) | End::Unknown(_));
+        self.pivoted |= plan.step(ix).pivot && end.may_have_happened();
     }
 
     fn end_step(&mut self, plan: &Plan, ix: StepIx, end: End) -> Result<(), Why> {
@@ -451,7 +452,10 @@ impl RunState {
             return Err("it is being undone already");
         }
         self.phase = Phase::Draining;
-        self.parked = None;
+        if self.parked.take().is_some_and(|parked| parked.code == "recovery") {
+            // As with a retry, a person has decided that the run goes on.
+            self.deaths = 0;
+        }
         self.cause.get_or_insert_with(|| cause.clone());
         if let (Some(first), Cause::Cancelled { .. }) = (&mut self.cause, cause) {
             // A run parked behind its point of no return may still be given up: then it ends as cancelled.
@@ -528,12 +532,15 @@ impl RunState {
                 }
             }
             state.ended_items -= count(std::mem::take(&mut state.failed_items).len());
+            state.culprit = None;
             if state.stage == Stage::Pending {
                 self.ready.insert(ix);
             } else {
                 self.lists.insert(ix);
             }
         }
+        // A pivot that was unknown and is tried once more may yet turn out to have failed.
+        self.pivoted = plan.steps.iter().zip(&self.steps).any(|(step, state)| step.pivot && state.is_past_pivot());
         Ok(())
     }
 
