@@ -11,6 +11,7 @@ use crate::failure::ErrorKind;
 use crate::failure::Failure;
 use crate::payload::Payload;
 use crate::plan::{Action, Member, OnError, OnSkip, Plan, StepIx, Wait, WaitLimit};
+use crate::teeth::{Bug, awake};
 use crate::template::{TemplateError, kind_of};
 use crate::time::Timestamp;
 
@@ -202,7 +203,8 @@ impl Machine {
     /// Withdraws items that wait for a place of their service: after a failure none begins.
     fn withdraw_items(&mut self, ix: StepIx) {
         let items = &self.state.step(ix).items;
-        let begun = |item: Option<u32>| item.is_some_and(|item| items.get(&item).is_some_and(|i| !i.members.is_empty()));
+        let begun =
+            |item: Option<u32>| item.is_some_and(|item| items.get(&item).is_some_and(|i| !i.members.is_empty()));
         let before = self.asked.len();
         self.asked.retain(|call, _| call.step != ix || call.kind != CallKind::Forward || begun(call.item));
         let withdrawn = count(before - self.asked.len());
@@ -269,7 +271,8 @@ impl Machine {
             let due = may_begin(undo.progress, self.now);
             return if due { self.request(call.with_kind(CallKind::Undo)) } else { Ok(()) };
         }
-        if tried.is_unknown() && member.confirm.is_some() && tried.answer.is_none() && tried.undo.is_none() {
+        let asks = member.confirm.is_some() && !awake(Bug::ConfirmNotAsked);
+        if tried.is_unknown() && asks && tried.answer.is_none() && tried.undo.is_none() {
             let progress = tried.confirm.as_ref().map(|c| c.progress).unwrap_or_default();
             if progress == Progress::Failed {
                 let attempt = tried.confirm.as_ref().map_or(0, |c| c.attempts);
@@ -289,6 +292,7 @@ impl Machine {
             return self.settle(ix, Place { step: plan.step(ix).name.clone(), item }, verdict);
         }
         let next = self.next_member(&plan, members, ix, item, tried);
+        let undo_first = undo_first && !awake(Bug::FallbackWithoutUndo);
         if undo_first && (matches!(next, Ok(Some(_))) || plan.step(ix).on_error == OnError::Continue) {
             return self.request(call.with_kind(CallKind::Undo));
         }
@@ -449,7 +453,8 @@ impl Machine {
         self.emit(Event::CallStarted { call: id, via, attempt, until, input, probe })?;
         let forward =
             call.with_kind(if call.kind == CallKind::Finally { CallKind::Finally } else { CallKind::Forward });
-        let mut key = key::idempotency_key(&self.state.started.salt, &plan, forward, self.state.generation(forward));
+        let generation = self.state.generation(forward) + if awake(Bug::NewKeyOnRetry) { attempt - 1 } else { 0 };
+        let mut key = key::idempotency_key(&self.state.started.salt, &plan, forward, generation);
         match call.kind {
             CallKind::Forward | CallKind::Finally => {}
             CallKind::Confirm => key.push_str("/confirm"),
@@ -485,7 +490,8 @@ impl Machine {
 
     fn is_under_way(&self, call: CallIx, attempt: u32) -> bool {
         let progress = self.state.call(call).map(|c| c.progress);
-        matches!(progress, Some(Progress::Running { attempt: now, .. }) if now == attempt)
+        let any = awake(Bug::LateResultTaken);
+        matches!(progress, Some(Progress::Running { attempt: now, .. }) if now == attempt || any)
     }
 
     pub(super) fn late(&mut self, call: CallIx, attempt: u32, result: &Result<Payload, Failure>) -> Done {
@@ -504,7 +510,7 @@ impl Machine {
         self.in_flight.remove(&call);
         let plan = std::sync::Arc::clone(&self.plan);
         let Some(planned) = call.in_plan(&plan) else { return Ok(()) };
-        let goes_on = call.kind != CallKind::Forward || self.state.phase == Phase::Running;
+        let goes_on = call.kind != CallKind::Forward || self.state.phase == Phase::Running || awake(Bug::DrainRetries);
         let retry_at = match self.state.call(call) {
             Some(state) if goes_on && attempt > 0 && error.code != "crashed" => {
                 let dice = key::dice(&self.state.started.salt, &plan, call, attempt);

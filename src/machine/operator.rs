@@ -7,6 +7,7 @@ use crate::names::StepName;
 use crate::payload::Payload;
 use crate::plan::{Action, Wait};
 use crate::suggest::nearest;
+use crate::teeth::{Bug, awake};
 
 impl Machine {
     pub(super) fn signal(&mut self, id: Option<String>, name: String, data: Payload) -> Result<(), Stuck> {
@@ -76,7 +77,7 @@ impl Machine {
         }
         let parked_behind_pivot =
             self.state.phase == Phase::Draining && self.state.parked.as_ref().is_some_and(|p| p.code == "pivot");
-        if self.state.phase == Phase::Running || parked_behind_pivot {
+        if self.state.phase == Phase::Running || parked_behind_pivot || awake(Bug::CancelAfterDrain) {
             self.start_drain(Cause::Cancelled { reason, compensate })?;
         }
         Ok(())

@@ -14,6 +14,7 @@ use crate::failure::Failure;
 use crate::names::{Code, RunKey};
 use crate::payload::Payload;
 use crate::plan::{Action, Call, Member, Plan, Step, StepIx};
+use crate::teeth::{Bug, awake};
 use crate::time::Timestamp;
 
 /// A call, by indexes into the plan: small, ordered as the file is.
@@ -208,7 +209,7 @@ impl MemberState {
     pub fn may_have_acted(&self, member: &Member) -> bool {
         let denied = self.answer == Some(Answer::NotDone)
             && member.confirm.as_ref().and_then(|c| c.contract.as_ref()).is_some_and(|c| c.blocks_late);
-        self.output.is_some() || (self.unclear && !denied)
+        self.output.is_some() || (self.unclear && !denied && !awake(Bug::ForgetUnknown))
     }
 
     /// Tells whether the member has been undone, by its undo or by hand.

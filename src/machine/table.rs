@@ -19,7 +19,7 @@ use crate::failure::Failure;
 use crate::names::StepName;
 use crate::payload::Payload;
 use crate::plan::{OnError, Plan, Step, StepIx};
-use crate::teeth::{Bug, awake};
+use crate::teeth::{Bug, awake, reach};
 use crate::time::Timestamp;
 
 /// An event that cannot have happened in the state it was applied to.
@@ -43,6 +43,8 @@ impl RunState {
         let number = self.events;
         self.events += 1;
         self.put_down = entry.event == Event::RunInterrupted;
+        let (phase, parked) = (self.phase.clone(), if self.parked.is_some() { ", parked" } else { "" });
+        reach(|| format!("{phase:?}{parked}: {}", super::history::type_of(&entry.event)));
         self.change(plan, entry.at, &entry.event).map_err(|why| IllegalTransition {
             number,
             event: super::history::type_of(&entry.event).to_owned(),
@@ -56,7 +58,7 @@ impl RunState {
             Event::RunResumed { clean } => {
                 self.must_not_be_final()?;
                 if !clean {
-                    self.deaths += 1;
+                    self.deaths = if awake(Bug::RecoveryCounterNotKept) { 1 } else { self.deaths + 1 };
                 }
                 // What the process lacked may be there now; the engine looks again and parks it again if not.
                 if self
@@ -141,7 +143,9 @@ impl RunState {
                 }
                 match call.kind {
                     CallKind::Forward => {
-                        self.member_mut(call)?.unclear |= *attempt > 0 && error.kind == ErrorKind::Unknown;
+                        let unclear = *attempt > 0 && error.kind == ErrorKind::Unknown;
+                        let member = self.member_mut(call)?;
+                        member.unclear = unclear || (member.unclear && !awake(Bug::UnclearForgotten));
                         Ok(())
                     }
                     CallKind::Undo if retry_at.is_none() => self.undo_is_over(plan, call.step),
@@ -208,6 +212,9 @@ impl RunState {
                     return Err("the run is not final");
                 }
                 self.phase = Phase::Undoing;
+                if awake(Bug::FinallyRunsAgain) {
+                    (self.conclusion, self.finally) = (None, vec![CallState::default(); self.finally.len()]);
+                }
                 for undo in self.members_mut().filter_map(|m| m.undo.as_mut()) {
                     if undo.progress == Progress::Failed {
                         **undo =
@@ -384,7 +391,7 @@ impl RunState {
 
     fn take_signal(&mut self, name: &str) -> Result<Payload, Why> {
         let signal = self.signals.iter_mut().find(|s| !s.used && s.name == name).ok_or("no such signal has arrived")?;
-        signal.used = true;
+        signal.used = !awake(Bug::SignalTakenTwice);
         Ok(signal.data.clone())
     }
 
@@ -497,7 +504,8 @@ impl RunState {
             && self.phase == Phase::Running
         {
             self.alarms.remove(&(deadline, Alarm::Deadline));
-            let deadline = deadline.after(at.since(parked.at));
+            let rest = if awake(Bug::DeadlineWhileParked) { std::time::Duration::ZERO } else { at.since(parked.at) };
+            let deadline = deadline.after(rest);
             self.deadline = Some(deadline);
             self.alarms.insert((deadline, Alarm::Deadline));
         }
@@ -589,6 +597,13 @@ impl RunState {
         self.undo.left -= 1;
         if *owed == 0 {
             self.undo.ready.remove(&ix);
+            if awake(Bug::FailedUndoStopsSiblings)
+                && members_of(self.step(ix), plan.step(ix)).any(|(_, m)| m.undo_failed())
+            {
+                self.undo.left = 0;
+                self.undo.ready.clear();
+                return Ok(());
+            }
             self.take_turns(plan, vec![ix]);
         }
         Ok(())

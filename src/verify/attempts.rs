@@ -157,7 +157,10 @@ impl Model {
         if attempt == 0 {
             self.may_begin(id, true)?;
             let waits = error.code == "breaker_open" && id.kind != CallKind::Forward;
-            demand(retry_at.is_some() == waits, "what was not called is not repeated, but for a breaker on the way back")?;
+            demand(
+                retry_at.is_some() == waits,
+                "what was not called is not repeated, but for a breaker on the way back",
+            )?;
             let breaker = plan.guard_of(call).and_then(|name| plan.services.get(name)).and_then(|s| s.breaker);
             match error.code.as_str() {
                 "template" | "limit" => {}

@@ -44,7 +44,10 @@ impl Model {
 
     /// Returns the step whose failure stops the run.
     pub(super) fn first_failure(&self) -> Option<usize> {
-        let stops = |ix: &usize| self.steps[*ix].is_bad() && self.plan.steps[*ix].on_error == OnError::Compensate;
+        let stops = |ix: &usize| {
+            let step = &self.steps[*ix];
+            step.is_bad() && !step.waived && self.plan.steps[*ix].on_error == OnError::Compensate
+        };
         (0..self.steps.len()).filter(stops).min_by_key(|ix| self.steps[*ix].ended)
     }
 
@@ -116,7 +119,12 @@ impl Model {
         Ok(())
     }
 
-    pub(super) fn wait(&mut self, step: &StepName, until: Option<Timestamp>, name: Option<&str>) -> Result<(), Violation> {
+    pub(super) fn wait(
+        &mut self,
+        step: &StepName,
+        until: Option<Timestamp>,
+        name: Option<&str>,
+    ) -> Result<(), Violation> {
         let ix = self.step_ix(step)?;
         if self.steps[ix].way != Way::Active {
             self.may_run(ix)?;
@@ -256,7 +264,9 @@ impl Model {
                 demand(self.next(ix, item).contains(&Next::End(verdict)), "the item does not end like that now")?;
                 let state = &self.steps[ix].items[item];
                 let last = state.current.and_then(|m| state.members[m].error.as_ref()).map(|e| &e.code);
-                let other = error.is_some_and(|e| last.is_some_and(|l| *l != e.code && !matches!(e.code.as_str(), "template" | "limit" | "crashed")));
+                let other = error.is_some_and(|e| {
+                    last.is_some_and(|l| *l != e.code && !matches!(e.code.as_str(), "template" | "limit" | "crashed"))
+                });
                 demand(!other, "the error is not the last attempt's")?;
                 self.steps[ix].items[item].verdict = Some(verdict);
                 if let (Some(item), true) = (place.item, verdict != Verdict::Succeeded) {
@@ -296,7 +306,7 @@ impl Model {
             return demand(error.is_some_and(|e| e.code == "cancelled"), "a wait ends `cancelled` when the run stops");
         }
         self.at_work()?;
-        let begun = self.since;
+        let begun = self.since.max(since);
         let due = |exact: bool| {
             demand(until.is_some_and(|until| now >= until), "the wait ends before its time")?;
             demand(!exact || until.is_some_and(|until| now == until.max(begun)), "the wait ends after its time")
@@ -304,7 +314,10 @@ impl Model {
         match (wait, verdict) {
             (Wait::For(_) | Wait::Until(_), Verdict::Succeeded) => due(self.punctual),
             (Wait::Signal { .. }, Verdict::Failed) => {
-                demand(error.is_some_and(|e| e.code == "signal_timeout"), "a signal that does not come is `signal_timeout`")?;
+                demand(
+                    error.is_some_and(|e| e.code == "signal_timeout"),
+                    "a signal that does not come is `signal_timeout`",
+                )?;
                 due(self.punctual)
             }
             (Wait::Signal { name, .. }, Verdict::Succeeded) => {
@@ -314,7 +327,7 @@ impl Model {
                 };
                 demand(output.is_none_or(|output| *output == signal.data), "the oldest signal has other data")?;
                 demand(until.is_none_or(|until| signal.at.max(since) <= until), "the signal came too late")?;
-                let exact = now == signal.at.max(since).max(begun);
+                let exact = now == signal.at.max(begun);
                 signal.taken = true;
                 self.steps[ix].data = Some(signal.data.clone());
                 demand(!punctual || exact, "the signal was not taken when it came")
@@ -353,7 +366,9 @@ impl Model {
                 Way::Pending => self.may_begin_step(ix).is_err(),
                 Way::Waiting { until, .. } => {
                     let signal = match &self.plan.steps[ix].action {
-                        Action::Wait(Wait::Signal { name, .. }) => self.signals.iter().any(|s| !s.taken && s.name == *name),
+                        Action::Wait(Wait::Signal { name, .. }) => {
+                            self.signals.iter().any(|s| !s.taken && s.name == *name)
+                        }
                         _ => false,
                     };
                     signals && until.is_none() && !signal

@@ -122,7 +122,10 @@ impl Model {
     /// When the rules do not allow it; the model is of no use afterwards.
     pub fn allow(&mut self, event: &Event, at: Timestamp) -> Result<(), Violation> {
         demand(at >= self.now, "the time of a run goes backwards")?;
-        demand((self.phase == Phase::New) == matches!(event, Event::RunStarted(_)), "a run begins once, with its start")?;
+        demand(
+            (self.phase == Phase::New) == matches!(event, Event::RunStarted(_)),
+            "a run begins once, with its start",
+        )?;
         self.now = at;
         self.events += 1;
         match event {

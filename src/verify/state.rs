@@ -147,7 +147,10 @@ pub(super) enum Way {
     Pending,
     Skipped,
     /// It waits until a time, since a time.
-    Waiting { until: Option<Timestamp>, since: Timestamp },
+    Waiting {
+        until: Option<Timestamp>,
+        since: Timestamp,
+    },
     /// Its items are under way.
     Active,
     Ended(Verdict),
@@ -166,6 +169,8 @@ pub(super) struct Step {
     pub ended: u64,
     /// The item that failed first.
     pub culprit: Option<u32>,
+    /// It has failed, and an operator let the run go on without it.
+    pub waived: bool,
     /// The data of the signal that it took.
     pub data: Option<Payload>,
 }
@@ -176,7 +181,16 @@ impl Step {
             (Action::Call(members), None) => vec![Item::new(members.len())],
             _ => Vec::new(),
         };
-        Self { way: Way::Pending, items, error: None, drained: false, ended: 0, culprit: None, data: None }
+        Self {
+            way: Way::Pending,
+            items,
+            error: None,
+            drained: false,
+            ended: 0,
+            culprit: None,
+            waived: false,
+            data: None,
+        }
     }
 
     pub fn is_bad(&self) -> bool {

@@ -91,6 +91,9 @@ impl Model {
             let passed = self.steps[ix].satisfies(step) && !self.steps[ix].drained;
             if self.steps[ix].is_bad() && chosen && !passed {
                 self.start_afresh(ix);
+            } else {
+                // A person has seen this failure, and it stops nothing any more.
+                self.steps[ix].waived |= self.steps[ix].is_bad();
             }
         }
         Ok(())
@@ -99,13 +102,14 @@ impl Model {
     fn start_afresh(&mut self, ix: usize) {
         let step = &mut self.steps[ix];
         (step.error, step.culprit, step.drained) = (None, None, false);
-        let listed = self.plan.steps[ix].foreach.is_none() || !step.items.is_empty();
-        let call = matches!(self.plan.steps[ix].action, Action::Call(_));
-        // What was waited for is waited for anew; a list that was known is known.
-        step.way = if listed && call { Way::Active } else { Way::Pending };
+        step.waived = false;
         for item in step.items.iter_mut().filter(|item| item.is_bad()) {
             afresh(item);
         }
+        // A list that was known is known, and a member that may have acted is under way; all else begins anew.
+        let listed = self.plan.steps[ix].foreach.is_some() && !step.items.is_empty();
+        let again = step.items.iter().any(Item::under_way);
+        step.way = if listed || again { Way::Active } else { Way::Pending };
     }
 
     pub(super) fn compensate(&mut self) -> Result<(), Violation> {

@@ -21,8 +21,8 @@ use flowrun::plan::{Action, Plan};
 use flowrun::store::format;
 use flowrun::store::journal::{Commit, Journal, LiveRow, StartRow};
 use flowrun::store::memory::MemoryStore;
-use flowrun::verify::Model;
 use flowrun::time::{Clock, Sleep, Timestamp, VirtualClock};
+use flowrun::verify::Model;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
@@ -249,6 +249,8 @@ pub struct Lab {
     doom: Arc<(Mutex<Option<u64>>, Notify)>,
     /// Whether timers are served in the very millisecond: in virtual time that goes forwards.
     punctual: Mutex<bool>,
+    /// What the keys and the luck of runs follow from, if not from chance.
+    pub seed: Option<u64>,
     pub limits: Limits,
 }
 
@@ -272,6 +274,7 @@ impl Lab {
             spared: Mutex::default(),
             doom: Arc::default(),
             punctual: Mutex::new(true),
+            seed: None,
             limits: Limits::default(),
         }
     }
@@ -348,6 +351,7 @@ impl Lab {
             let options = EngineOptions {
                 limits: self.limits.clone(),
                 observer: Some(self.folds_to_the_same()),
+                seed: self.seed,
                 ..EngineOptions::default()
             };
             let engine =
@@ -427,6 +431,8 @@ impl Lab {
 
     /// Puts a new store that has only the first records of a run in the place of the store.
     pub fn cut_back(&self, run: RunKey, records: Vec<Vec<u8>>) {
+        // The clock may show less than the journal.
+        *self.punctual.lock().unwrap() = false;
         let (workflow, started) = (self.workflow(), format::decode(&records[0]).unwrap());
         let Event::RunStarted(started) = started.event else { panic!("a run begins with its start") };
         let live = LiveRow { id: started.id.clone(), workflow: started.workflow.clone(), started_at: BEGIN };
