@@ -77,6 +77,7 @@ impl Machine {
         for ix in ready {
             for call in self.undos_of(ix) {
                 let begun = self.state.call(call).is_some_and(|c| c.progress != Progress::Idle);
+                let begun = begun && !(awake(Bug::ItemUndoneTwice) && call.item.is_some());
                 if !begun && !self.asked.contains_key(&call) {
                     self.request(call)?;
                     moved = true;

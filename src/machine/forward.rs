@@ -490,13 +490,17 @@ impl Machine {
 
     fn is_under_way(&self, call: CallIx, attempt: u32) -> bool {
         let progress = self.state.call(call).map(|c| c.progress);
-        let any = awake(Bug::LateResultTaken);
-        matches!(progress, Some(Progress::Running { attempt: now, .. }) if now == attempt || any)
+        matches!(progress, Some(Progress::Running { attempt: now, .. }) if now == attempt)
     }
 
     pub(super) fn late(&mut self, call: CallIx, attempt: u32, result: &Result<Payload, Failure>) -> Done {
         if self.state.is_final() {
             return Ok(());
+        }
+        if awake(Bug::LateResultTaken)
+            && let Some(Progress::Running { attempt, .. }) = self.state.call(call).map(|c| c.progress)
+        {
+            return self.ended(call, attempt, result.clone());
         }
         let result = match result {
             Ok(output) => serde_json::json!({ "output": **output.value() }),
@@ -555,7 +559,8 @@ fn verdict_of(item: &ItemState, tried: &MemberState) -> Outcome {
     let error = tried.forward.error.clone().unwrap_or_else(super::table::crashed);
     // A fallback's failure says nothing about a member before it that may have acted and was not undone.
     let left = item.members.iter().any(|member| member.is_unknown() && !member.is_undone());
-    if tried.is_unknown() || left { Outcome::Unknown { error } } else { Outcome::Failed { error } }
+    let unsure = item.unsure.iter().any(|ix| item.members.iter().all(|member| member.member != *ix));
+    if tried.is_unknown() || left || unsure { Outcome::Unknown { error } } else { Outcome::Failed { error } }
 }
 
 fn as_unknown(outcome: Outcome) -> Outcome {

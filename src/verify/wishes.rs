@@ -74,7 +74,6 @@ impl Model {
 
     pub(super) fn retry(&mut self, from: Option<&StepName>) -> Result<(), Violation> {
         demand(self.parked.is_some(), "only a parked run is retried")?;
-        demand(matches!(self.phase, Phase::Forward | Phase::Drain) || from.is_none(), "no step can be tried again")?;
         let pivot = self.parked.as_ref().is_some_and(|(code, _)| *code == "pivot");
         self.unpark();
         self.deaths = 0;
@@ -153,7 +152,7 @@ fn afresh(item: &mut Item) {
     item.current = again;
     for (ix, member) in item.members.iter_mut().enumerate() {
         let (same, unsure) = (Some(ix) == again, unsure(member));
-        if !unsure && member.forward.last > 0 {
+        if !unsure && member.error.is_some() {
             member.generation += 1;
         }
         member.forward = member.forward.afresh();

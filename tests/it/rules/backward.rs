@@ -664,7 +664,14 @@ fn rule_09_an_attempt_that_fails_while_the_run_stops_is_not_retried() {
     )
     .script("read bad", [Act::SlowFailure(S, "a.no")])
     .script("act.safe slow", [Act::Hang]);
-    assert_eq!(lab.run(json!({})).status, "failed");
+    let workflow = lab.workflow();
+    let status = lab.life(|engine| async move {
+        let submission = Submission { workflow, input: json!({}), id: Some("it".into()) };
+        let run = engine.submit(submission).await.unwrap().run;
+        let rest = tokio::time::timeout(3600 * S, engine.rest(run, Patience::Timers));
+        rest.await.expect("it does not hang").unwrap().status
+    });
+    assert_eq!(status, "failed");
     assert_eq!(lab.called(), ["read bad", "act.safe slow"]);
 }
 
@@ -716,4 +723,24 @@ fn rule_17_a_run_that_was_cancelled_after_three_deaths_is_not_parked_by_an_order
     });
     let report = lab.resume();
     assert_eq!((report.status.as_str(), report.exit_code()), ("cancelled", 6));
+}
+
+#[test]
+fn d12_an_undo_that_hangs_panics_or_fails_is_given_up_and_the_others_are_made() {
+    for act in [Act::Hang, Act::Panic, Act::Permanent("a.no"), Act::Retryable("a.down"), Act::Unknown("a.lost")] {
+        let lab = Lab::new(
+            "
+            steps:
+              a: { uses: act.keyed, compensate: { uses: undo } }
+              b: { needs: [a], uses: act.keyed, compensate: { uses: undo, timeout: 5s, retry: { attempts: 2, delay: 1s } } }
+              bad: { needs: [b], uses: read }
+            ",
+        )
+        .script("read bad", [Act::Permanent("a.no")])
+        .script("undo b", [act.clone()]);
+        let report = lab.run(json!({}));
+        let tries = lab.called().iter().filter(|what| *what == "undo b").count();
+        assert_eq!(tries, if matches!(act, Act::Permanent(_)) { 1 } else { 2 }, "{act:?}");
+        assert_eq!((report.exit_code(), report.undone.as_slice()), (5, ["a".to_owned()].as_slice()), "{act:?}");
+    }
 }

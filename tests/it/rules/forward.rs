@@ -535,3 +535,34 @@ fn rule_19_an_item_that_waits_for_a_place_does_not_begin_after_a_failure() {
     assert_eq!(lab.run(json!({})).status, "failed");
     assert_eq!(lab.called(), ["act.keyed each[0]"]);
 }
+
+#[test]
+fn c05_a_timeout_and_an_answer_in_the_same_moment_are_one_outcome() {
+    for act in [Act::Slow(2 * S), Act::SlowFailure(2 * S, "a.no")] {
+        let lab = Lab::new("steps: { s: { uses: act.keyed, timeout: 2s } }").script("act.keyed s", [act]);
+        lab.run(json!({}));
+        let ends = ["step_succeeded s", "attempt_failed s", "attempt_unknown s"];
+        let found: Vec<String> = lab.history().into_iter().filter(|e| ends.contains(&e.as_str())).collect();
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(lab.calls().len(), 1);
+    }
+}
+
+#[test]
+fn c07_spread_delays_are_the_same_after_a_restart() {
+    let times = |deaths: bool| {
+        let mut lab = Lab::new("steps: { s: { uses: act.keyed, retry: { attempts: 6, delay: 20s, max_delay: 40s } } }")
+            .script("act.keyed s", [Act::Retryable("a.down")]);
+        lab.seed = Some(7);
+        if deaths {
+            lab.run_and_kill_after(json!({}), S);
+            lab.resume_and_kill_after(10 * S);
+            lab.resume();
+        } else {
+            lab.run(json!({}));
+        }
+        lab.calls().iter().map(|c| c.at_ms).collect::<Vec<_>>()
+    };
+    assert_eq!(times(false).len(), 6);
+    assert_eq!(times(false), times(true));
+}

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::S;
 use super::weather::{Life, Storm};
-use crate::lab::Lab;
+use crate::lab::{Act, Lab};
 
 /// Asks something of the run. A refusal is an answer too; a mistake of flowrun's own is not.
 async fn ask(engine: &Engine, run: RunKey, wish: u64, about: u64) {
@@ -143,14 +143,35 @@ fn storm(seed: u64) -> usize {
     })
 }
 
+/// Parks a run on its way back, and one at its end, for want of a handler: no storm takes handlers away.
+fn calm() {
+    let steps = "steps: { a: { uses: act.keyed, compensate: { uses: undo } }, bad: { needs: [a], uses: read } }";
+    for (body, slow) in
+        [(steps.to_owned(), "undo a"), (format!("{steps}\nfinally: {{ end: {{ uses: act.safe }} }}"), "act.safe end")]
+    {
+        let lab = Lab::new(&body).script("read bad", [Act::Permanent("a.no")]).script(slow, [Act::Slow(10 * S)]);
+        lab.run_and_kill_after(json!({}), S);
+        lab.without_handlers(|| assert_eq!(lab.resume().status, "parked"));
+        assert_eq!(lab.resume().status, "failed");
+    }
+}
+
+/// The transitions of the machine: what is recorded in which phase, and how calls change. Those that are not here are
+/// refused by `machine/table.rs` and `machine/call.rs`, or cannot come about: a call that is over is not
+/// given up, as only calls under way are; a run that was parked behind its pivot is not parked once more; and
+/// nobody interrupts a final run.
+const TRANSITIONS: &str = include_str!("transitions.txt");
+
 #[test]
-fn whatever_comes_a_run_ends() {
+fn whatever_comes_a_run_ends_and_every_transition_is_reached() {
     let number = |name: &str| std::env::var(name).ok().and_then(|n| n.parse().ok());
     let storms = number("FLOWRUN_STORMS").unwrap_or(200);
     let first = number("FLOWRUN_STORM").unwrap_or(1);
     let mut events = 0;
     let mut failed = Vec::new();
-    for seed in first..first + storms {
+    // Those that once found something are always among them.
+    let known = [1002, 1010].into_iter().filter(|_| first == 1);
+    for seed in known.chain(first..first + storms) {
         match failure(&Storm::of(seed)) {
             Ok(found) => events += found,
             Err(_) => failed.push(seed),
@@ -162,14 +183,10 @@ fn whatever_comes_a_run_ends() {
         storm(*seed);
     }
     assert!(failed.is_empty(), "storms {failed:?}");
-}
-
-#[test]
-fn tmp_reached() {
-    for seed in 1..=600 {
-        let _ = failure(&Storm::of(seed));
-    }
-    for t in flowrun::teeth::reached() {
-        println!("REACHED {t}");
+    if first == 1 && storms >= 200 {
+        calm();
+        let reached = flowrun::teeth::reached();
+        let missing: Vec<&str> = TRANSITIONS.lines().filter(|t| !reached.contains(*t)).collect();
+        assert!(missing.is_empty(), "no test reaches {missing:#?}");
     }
 }
