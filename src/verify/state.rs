@@ -201,7 +201,8 @@ impl Step {
     pub fn satisfies(&self, plan: &plan::Step) -> bool {
         match self.way {
             Way::Skipped | Way::Ended(Verdict::Succeeded) => true,
-            Way::Ended(_) => plan.on_error == OnError::Continue,
+            // What only the drain ended was not passed over.
+            Way::Ended(_) => plan.on_error == OnError::Continue && !self.drained,
             _ => false,
         }
     }
