@@ -45,6 +45,7 @@ pub mod teeth;
 pub mod template;
 pub mod testing;
 pub mod time;
+pub mod verify;
 
 pub use cli::cli;
 pub use handlers::{Confirmation, Duration, Registry, Secret, State, StepCtx, StepError, World};

@@ -59,7 +59,7 @@ pub struct Recorded<'a> {
     /// The state of the run, after this and what was recorded with it.
     pub state: &'a RunState,
     /// The run's plan.
-    pub plan: &'a Plan,
+    pub plan: &'a Arc<Plan>,
 }
 
 /// Is told every event once it is durable.

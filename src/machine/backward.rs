@@ -6,6 +6,7 @@ use super::state::{CallIx, Phase, Progress, Stage, count};
 use super::table::IllegalTransition;
 use super::{Command, Machine};
 use crate::plan::{Action, StepIx};
+use crate::teeth::{Bug, awake};
 
 type Done = Result<(), IllegalTransition>;
 
@@ -55,7 +56,7 @@ impl Machine {
         let gives_up = matches!(self.state.cause, Some(Cause::Cancelled { compensate: false, .. }));
         if gives_up {
             self.conclude()?;
-        } else if self.state.pivoted {
+        } else if self.state.pivoted && !awake(Bug::PivotIgnored) {
             let message = "the run is past its point of no return and cannot be undone".to_owned();
             self.emit(Event::RunParked { code: "pivot".into(), message })?;
         } else {
@@ -75,6 +76,7 @@ impl Machine {
         for ix in ready {
             for call in self.undos_of(ix) {
                 let begun = self.state.call(call).is_some_and(|c| c.progress != Progress::Idle);
+                let begun = begun && !(awake(Bug::ItemUndoneTwice) && call.item.is_some());
                 if !begun && !self.asked.contains_key(&call) {
                     self.request(call)?;
                     moved = true;
@@ -93,7 +95,7 @@ impl Machine {
             let item = step.foreach.is_some().then_some(*item);
             for tried in state.tried() {
                 let owed = members.get(usize::from(tried.member)).is_some_and(|m| self.state.is_left(m, tried));
-                if owed && !tried.undo_failed() {
+                if owed && !tried.undo_failed() || awake(Bug::ItemUndoneTwice) && item.is_some() && tried.is_undone() {
                     calls.push(CallIx { step: ix, item, member: tried.member, kind: CallKind::Undo });
                 }
             }

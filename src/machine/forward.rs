@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::event::{Answer, CallKind, Cause, Event, Outcome, Place, SkipReason};
 use super::policy::retry::next_attempt;
-use super::state::{CallIx, End, MemberState, Phase, Progress, Stage, count};
+use super::state::{CallIx, End, ItemState, MemberState, Phase, Progress, Stage, count};
 use super::table::IllegalTransition;
 use super::{Command, Machine, key, may_begin};
 use crate::failure::ErrorKind;
@@ -181,6 +181,9 @@ impl Machine {
             self.cursors.insert(ix, Cursor { next: 0, running: count(running) });
         }
         let keeps_going = step.on_error == OnError::Continue || self.first_failed_item(ix).is_none();
+        if !keeps_going {
+            self.withdraw_items(ix);
+        }
         loop {
             let cursor = self.cursors.get_mut(&ix).expect("it was made above");
             if cursor.next >= total || cursor.running >= foreach.concurrency || !keeps_going {
@@ -199,6 +202,19 @@ impl Machine {
             self.end_list(ix)?;
         }
         Ok(())
+    }
+
+    /// Withdraws items that wait for a place of their service: after a failure none begins.
+    fn withdraw_items(&mut self, ix: StepIx) {
+        let items = &self.state.step(ix).items;
+        let begun =
+            |item: Option<u32>| item.is_some_and(|item| items.get(&item).is_some_and(|i| !i.members.is_empty()));
+        let before = self.asked.len();
+        self.asked.retain(|call, _| call.step != ix || call.kind != CallKind::Forward || begun(call.item));
+        let withdrawn = count(before - self.asked.len());
+        if let Some(cursor) = self.cursors.get_mut(&ix) {
+            cursor.running = cursor.running.saturating_sub(withdrawn);
+        }
     }
 
     /// Ends a step with items after its last item, or because no more are begun.
@@ -252,7 +268,7 @@ impl Machine {
 
     fn first_failed_item(&self, ix: StepIx) -> Option<(u32, &End)> {
         let step = self.state.step(ix);
-        let first = *step.failed_items.first()?;
+        let first = step.culprit?;
         Some((first, step.items.get(&first)?.end.as_ref()?))
     }
 
@@ -280,7 +296,8 @@ impl Machine {
             let due = may_begin(undo.progress, self.now);
             return if due { self.request(call.with_kind(CallKind::Undo)) } else { Ok(()) };
         }
-        if tried.is_unknown() && member.confirm.is_some() && tried.answer.is_none() && tried.undo.is_none() {
+        let asks = member.confirm.is_some() && !awake(Bug::ConfirmNotAsked);
+        if tried.is_unknown() && asks && tried.answer.is_none() && tried.undo.is_none() {
             let progress = tried.confirm.as_ref().map(|c| c.progress).unwrap_or_default();
             if progress == Progress::Failed {
                 let attempt = tried.confirm.as_ref().map_or(0, |c| c.attempts);
@@ -293,13 +310,14 @@ impl Machine {
         }
 
         let undo_first = tried.is_owed(member) && !tried.undo_failed();
-        let verdict = verdict_of(tried);
+        let verdict = verdict_of(state, tried);
         if draining || tried.undo_failed() {
             // After a failed undo nobody can say what is there: the step is unknown (SPEC 6.5).
             let verdict = if tried.undo_failed() { as_unknown(verdict) } else { verdict };
             return self.settle(ix, Place { step: plan.step(ix).name.clone(), item }, verdict);
         }
         let next = self.next_member(&plan, members, ix, item, tried);
+        let undo_first = undo_first && !awake(Bug::FallbackWithoutUndo);
         if undo_first && (matches!(next, Ok(Some(_))) || plan.step(ix).on_error == OnError::Continue) {
             return self.request(call.with_kind(CallKind::Undo));
         }
@@ -465,7 +483,8 @@ impl Machine {
         self.emit(Event::CallStarted { call: id, via, attempt, until, input, probe })?;
         let forward =
             call.with_kind(if call.kind == CallKind::Finally { CallKind::Finally } else { CallKind::Forward });
-        let mut key = key::idempotency_key(&self.state.started.salt, &plan, forward, self.state.generation(forward));
+        let generation = self.state.generation(forward) + if awake(Bug::NewKeyOnRetry) { attempt - 1 } else { 0 };
+        let mut key = key::idempotency_key(&self.state.started.salt, &plan, forward, generation);
         match call.kind {
             CallKind::Forward | CallKind::Finally => {}
             CallKind::Confirm => key.push_str("/confirm"),
@@ -511,6 +530,11 @@ impl Machine {
         if self.state.is_final() {
             return Ok(());
         }
+        if awake(Bug::LateResultTaken)
+            && let Some(Progress::Running { attempt, .. }) = self.state.call(call).map(|c| c.progress)
+        {
+            return self.ended(call, attempt, result.clone());
+        }
         let result = match result {
             Ok(output) => serde_json::json!({ "output": **output.value() }),
             Err(error) => serde_json::json!({ "error": error.to_json() }),
@@ -523,7 +547,7 @@ impl Machine {
         self.in_flight.remove(&call);
         let plan = std::sync::Arc::clone(&self.plan);
         let Some(planned) = call.in_plan(&plan) else { return Ok(()) };
-        let goes_on = call.kind != CallKind::Forward || self.state.phase == Phase::Running;
+        let goes_on = call.kind != CallKind::Forward || self.state.phase == Phase::Running || awake(Bug::DrainRetries);
         let retry_at = match self.state.call(call) {
             Some(state) if goes_on && attempt > 0 && error.code != "crashed" => {
                 let dice = key::dice(&self.state.started.salt, &plan, call, attempt);
@@ -564,9 +588,12 @@ impl Machine {
 }
 
 /// Returns how a member whose call is over leaves its item.
-fn verdict_of(tried: &MemberState) -> Outcome {
+fn verdict_of(item: &ItemState, tried: &MemberState) -> Outcome {
     let error = tried.forward.error.clone().unwrap_or_else(super::table::crashed);
-    if tried.is_unknown() { Outcome::Unknown { error } } else { Outcome::Failed { error } }
+    // A fallback's failure says nothing about a member before it that may have acted and was not undone.
+    let left = item.members.iter().any(|member| member.is_unknown() && !member.is_undone());
+    let unsure = item.unsure.iter().any(|ix| item.members.iter().all(|member| member.member != *ix));
+    if tried.is_unknown() || left || unsure { Outcome::Unknown { error } } else { Outcome::Failed { error } }
 }
 
 fn as_unknown(outcome: Outcome) -> Outcome {

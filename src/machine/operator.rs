@@ -81,6 +81,9 @@ impl Machine {
         }
         let parked_behind_pivot =
             self.state.phase == Phase::Draining && self.state.parked.as_ref().is_some_and(|p| p.code == "pivot");
+        if awake(Bug::CancelAfterDrain) && self.state.phase != Phase::Running {
+            self.state.cause = Some(Cause::Cancelled { reason: None, compensate: true });
+        }
         if self.state.phase == Phase::Running || parked_behind_pivot {
             self.start_drain(Cause::Cancelled { reason, compensate })?;
         }

@@ -2,7 +2,7 @@
 
 use super::Machine;
 use super::event::{CallKind, Event};
-use super::state::{CallIx, Phase, Progress};
+use super::state::{Alarm, CallIx, Phase, Progress};
 use super::table::{IllegalTransition, crashed};
 use crate::teeth::{Bug, awake};
 
@@ -32,12 +32,26 @@ impl Machine {
             );
             return self.emit(Event::RunParked { code: "recovery".into(), message });
         }
+        if awake(Bug::BackoffFromRestart) {
+            self.back_off_anew();
+        }
         self.cut_off()?;
         if self.state.phase == Phase::Running {
             self.give_signals()?;
         }
         self.rescan();
         Ok(())
+    }
+
+    /// The deliberate bug of that name: every back-off takes its whole time once more.
+    fn back_off_anew(&mut self) {
+        let calls: Vec<(crate::time::Timestamp, Alarm)> = self.state.alarms.iter().copied().collect();
+        for (due, alarm) in calls {
+            if matches!(alarm, Alarm::Call(_)) && due > self.now {
+                self.state.alarms.remove(&(due, alarm));
+                self.state.alarms.insert((self.now.after(std::time::Duration::from_secs(60)), alarm));
+            }
+        }
     }
 
     /// Handles attempts that the state has as under way and that no process carries out any more.
