@@ -7,6 +7,8 @@
 mod driver;
 mod executor;
 pub mod export;
+#[cfg(test)]
+mod faulty_disk;
 mod library;
 mod operate;
 pub mod report;

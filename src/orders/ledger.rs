@@ -232,6 +232,18 @@ impl Services {
         Ok(Self { dir: world.dir.clone(), stock, book: Mutex::default(), disk: Mutex::default() })
     }
 
+    /// Opens the services of a world in memory, after they have done what `entries` say.
+    #[cfg(test)]
+    pub fn having_done(world: &World, entries: &[LedgerEntry]) -> Result<Self, String> {
+        let services = Self::open(world)?;
+        let mut book = Book::new(services.stock.clone());
+        for entry in entries {
+            let line = serde_json::to_value(entry).map_err(|e| e.to_string())?;
+            book.apply(serde_json::from_value(line).map_err(|e| e.to_string())?);
+        }
+        Ok(Self { book: Mutex::new(Some(book)), ..services })
+    }
+
     /// Decides and records in one piece, and answers when it is on disk.
     ///
     /// # Errors

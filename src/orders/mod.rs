@@ -19,14 +19,26 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::ledger::{Book, Caller, Fact, Known, Record, Services, read_entries};
+#[cfg(test)]
+use crate::handlers::LedgerEntry;
 use crate::handlers::outcome::BAD_INPUT;
-use crate::handlers::{Confirmation, Registry, StepCtx, StepError};
+use crate::handlers::{Confirmation, Registry, StepCtx, StepError, World};
 
 /// Returns the handlers of the order process, for a registry to be extended or used as it is.
 #[must_use]
 pub fn registry() -> Registry {
+    registry_over(Services::open)
+}
+
+/// Returns the same handlers over services that have done what a ledger says.
+#[cfg(test)]
+pub(crate) fn registry_after(entries: impl Fn() -> Vec<LedgerEntry> + Send + Sync + 'static) -> Registry {
+    registry_over(move |world| Services::having_done(world, &entries()))
+}
+
+fn registry_over(services: impl Fn(&World) -> Result<Services, String> + Send + Sync + 'static) -> Registry {
     Registry::new()
-        .state_with(Services::open)
+        .state_with(services)
         .ledger::<Services>()
         .ledger_reader(read_entries)
         .handler("order.validate", office::validate)

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
 
 use uuid::Uuid;
 
@@ -14,9 +16,24 @@ use crate::machine::event::{Compensation, Status};
 use crate::names::RunKey;
 use crate::time::Timestamp;
 
-/// Waits for `future` on this thread; nothing here needs timers.
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// Waits for `future` on this thread, also inside a runtime, whose time stands still meanwhile; nothing here needs timers.
 pub(crate) fn wait<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().build().expect("a runtime without drivers").block_on(future)
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut future = std::pin::pin!(future);
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(result) => return result,
+            Poll::Pending => std::thread::park(),
+        }
+    }
 }
 
 /// Returns the `n`-th run; keys rise with `n`.

@@ -11,7 +11,7 @@ use super::check::tests::{sha, started, store};
 use super::compact::{compact, compact_backend};
 use super::conformance::{dump, run, wait};
 use super::copy::CopyError;
-use super::fault::{FaultDisk, Misbehaviour, Replay, Surviving};
+use super::fault::{Calls, EIO, FaultDisk, Misbehaviour, Replay, Surviving};
 use super::held::Held;
 use super::journal::{Journal as _, StoreError};
 use super::mark::Restored;
@@ -200,7 +200,7 @@ fn a11_an_error_of_the_disk_during_a_compaction_is_told_and_loses_nothing() {
     let mut failed = 0;
     for at in 0.. {
         let disk = FaultDisk::holding(image.clone());
-        disk.misbehave(Misbehaviour::FailFrom(at));
+        disk.misbehave(Misbehaviour::Fail { calls: Calls::Changes, at, lasting: true, errno: EIO });
         let done = compact_backend(disk.clone());
         disk.misbehave(Misbehaviour::None);
         assert_eq!(RedbStore::with_backend(disk).and_then(|store| dump(&store)).as_ref(), Ok(&content), "from {at}");

@@ -1,0 +1,5 @@
+//! The whole engine on a faulty disk: the shipped order process over redb, in virtual time.
+mod crash;
+mod judge;
+mod life;
+mod story;
