@@ -91,6 +91,7 @@ impl Notary {
                 let effects = ledger(&self.handlers).len();
                 self.note(|notes| notes.current.effects = effects);
             }
+            Moment::Fault => {}
         }
     }
 }
@@ -271,7 +272,7 @@ async fn one(
         })),
         seed: Some(1),
         lockstep: Some(Duration::from_secs(30)),
-        killer: None,
+        ..EngineOptions::default()
     };
     let clock = Arc::clone(&notary.clock.lock());
     let engine = match Engine::new(Arc::clone(&journal) as _, notary.handlers.clone(), clock, options) {
