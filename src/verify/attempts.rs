@@ -183,7 +183,8 @@ impl Model {
                 demand(!punctual || at >= until, "the attempt timed out before its time")?;
             }
         }
-        if !crashed {
+        // A call that never reached its handler is no sign of life.
+        if !crashed && attempt > 0 {
             self.deaths = 0;
         }
         let drain = self.phase == Phase::Drain;

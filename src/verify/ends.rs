@@ -213,8 +213,8 @@ impl Model {
                 self.drained()?;
             }
             "recovery" => demand(self.deaths >= 3, "the process has not died three times")?,
-            // Whether a handler or a secret is there, the events do not say.
-            "handler_missing" | "secret_missing" => {}
+            // Whether a handler or a secret is there, and what it takes, the events do not say.
+            "handler_missing" | "handler_changed" | "secret_missing" => {}
             _ => return wrong("there is no such reason to park"),
         }
         demand(self.deaths < 3 || *code == "recovery", "a third death parks the run")?;

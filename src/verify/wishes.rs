@@ -38,7 +38,7 @@ impl Model {
         self.deaths += u32::from(died);
         self.life += 1;
         self.down = false;
-        let lacking = |code: &str| matches!(code, "handler_missing" | "secret_missing");
+        let lacking = |code: &str| matches!(code, "handler_missing" | "handler_changed" | "secret_missing");
         if self.parked.as_ref().is_some_and(|(code, _)| lacking(code.as_str())) {
             self.unpark();
         }

@@ -541,6 +541,7 @@ impl Lab {
 
     /// Sets the clock while somebody lives, by so many milliseconds; the runtime's own time goes on as it was.
     pub fn jump(&self, by_ms: i64) {
+        *self.punctual.lock().unwrap() = false;
         let now = Timestamp(self.clock.now().0.saturating_add(by_ms));
         let mut clock = self.clock.0.lock().unwrap();
         *clock = (now, Some(VirtualClock::starting_at(now)));
@@ -548,6 +549,7 @@ impl Lab {
 
     /// Sets the clock while nobody lives.
     pub fn set_clock(&self, to: Timestamp) {
+        *self.punctual.lock().unwrap() = false;
         self.clock.0.lock().unwrap().0 = to;
     }
 

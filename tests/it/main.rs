@@ -12,6 +12,7 @@ mod lab;
 mod mutations;
 mod plan;
 mod program;
+mod reliability;
 mod rules;
 mod scenarios;
 mod schema;
