@@ -300,17 +300,19 @@ impl Engine {
     ) -> Result<Option<Arc<RunReport>>, EngineError> {
         let Some(mut position) = self.inner.runs.lock().get(&run).map(|r| r.position.clone()) else { return Ok(None) };
         let mut halted = self.inner.halted.subscribe();
-        tokio::select! {
+        let gone = tokio::select! {
             // The sender is gone once the run's driver has ended.
-            _ = position.wait_for(|p| p.broken.is_some() || done(p)) => {}
-            _ = halted.wait_for(Option::is_some) => {}
-        }
+            reached = position.wait_for(|p| p.broken.is_some() || done(p)) => reached.is_err(),
+            _ = halted.wait_for(Option::is_some) => false,
+        };
         if let Some(error) = self.inner.halted.borrow().clone() {
             return Err(error.into());
         }
         let position = position.borrow();
         match &position.broken {
             Some(bug) => Err(EngineError::Bug(bug.clone())),
+            // It panicked: what is recorded of the run is for the next process.
+            None if gone && !position.down => Err(EngineError::Bug("the driver of the run is gone".to_owned())),
             None => Ok(position.report.clone()),
         }
     }

@@ -2,4 +2,5 @@
 mod crash;
 mod judge;
 mod life;
+mod panics;
 mod story;
