@@ -20,6 +20,7 @@ use crate::names::{RunKey, ServiceName};
 use crate::payload::Payload;
 use crate::store::format;
 use crate::store::journal::{Commit, DoneRow, StartRow, StoreError};
+use crate::teeth::{Bug, awake};
 use crate::time::Timestamp;
 
 /// How many messages are decided on before what follows is recorded.
@@ -260,6 +261,9 @@ impl Driver {
         if put_down && !self.passing && !self.machine.state().is_final() {
             self.decide(Input::Interrupted, &mut turn)?;
             self.withdraw(&mut turn.commands);
+        }
+        if awake(Bug::StartNotDurableBeforeCall) {
+            turn.commands.drain(..).for_each(|command| self.act(command));
         }
         if let Err(error) = self.record(&mut turn).await {
             self.withdraw(&mut turn.commands);

@@ -9,6 +9,7 @@ use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, TableDefinition};
 use super::format::{self, FormatError};
 use super::journal::{DoneRow, LiveRow, RunRow, StoreError};
 use crate::names::RunKey;
+use crate::teeth::{Bug, awake};
 
 /// All records of all runs, in the order of their commits.
 pub(super) const JOURNAL: TableDefinition<u64, &[u8]> = TableDefinition::new("journal");
@@ -222,7 +223,7 @@ pub(super) fn record(
         return Err(Fault::Damaged(format!("run {run}: event {number} is missing")));
     };
     let record = record.value();
-    if pointer(place, sequence(found), record) != *found {
+    if pointer(place, sequence(found), record) != *found && !awake(Bug::SealNotChecked) {
         return Err(Fault::Damaged(format!("run {run}: event {number} is not the one that was written")));
     }
     Ok(record.to_vec())

@@ -9,7 +9,9 @@ mod sweeps;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use redb::StorageBackend;
+use redb::{Database, ReadableTable as _, StorageBackend};
+
+use super::tables::JOURNAL;
 
 /// The size that a disk writes whole or not at all.
 const SECTOR: usize = 512;
@@ -212,6 +214,23 @@ fn apply(image: &mut Vec<u8>, op: &Op) {
         Op::Length(length) => image.resize(usize::try_from(*length).expect("test disks fit into memory"), 0),
         Op::Sync | Op::Mark(_) => {}
     }
+}
+
+/// Changes the records of the store on `disk`, behind the back of everything that would notice.
+pub(crate) fn edit_records(disk: &FaultDisk, change: impl Fn(u64, Vec<u8>) -> Vec<u8>) {
+    let database = Database::builder().create_with_backend(disk.clone()).expect("a database");
+    let tx = database.begin_write().expect("a transaction");
+    {
+        let mut journal = tx.open_table(JOURNAL).expect("the table");
+        let rows = journal.iter().expect("readable").map(|row| {
+            let (sequence, record) = row.expect("readable");
+            (sequence.value(), record.value().to_vec())
+        });
+        for (sequence, record) in rows.collect::<Vec<_>>() {
+            journal.insert(sequence, change(sequence, record).as_slice()).expect("written");
+        }
+    }
+    tx.commit().expect("written");
 }
 
 /// The disk at each moment of a log.
