@@ -80,7 +80,9 @@ fn main() -> std::process::ExitCode {
 mod tests {
     use std::sync::Arc;
 
+    use flowrun::testing::Testing;
     use flowrun::time::SystemClock;
+    use serde_json::json;
 
     use super::*;
 
@@ -95,6 +97,27 @@ mod tests {
     #[test]
     fn the_registry_fits_together() {
         assert!(registry().finish().is_ok());
+    }
+
+    #[test]
+    fn a_trip_survives() {
+        let fails = json!({ "room": "blue", "nights": 2, "fail": true });
+        for input in [json!({ "room": "blue", "nights": 2 }), fails] {
+            let report = Testing::new(registry)
+                .workflow("examples/custom.yaml")
+                .input(input)
+                .everything()
+                .check(|run| {
+                    let hotel = run.state::<Hotel>().ok_or("there is no hotel")?;
+                    let booked = hotel.0.lock().map_err(|_| "the book is torn")?.len();
+                    let expected = usize::from(run.report.status == "completed" || !run.report.owed.is_empty());
+                    if booked == expected { Ok(()) } else { Err(format!("{booked} rooms booked, not {expected}")) }
+                })
+                .run()
+                .expect("the workflow is valid")
+                .assert();
+            println!("{report}");
+        }
     }
 
     #[tokio::test]

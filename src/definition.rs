@@ -10,10 +10,11 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use crate::diag::{Finding, FindingCode, SourceFile, Span, in_file_order};
-use crate::dsl::tree::join;
+use crate::dsl::tree::{join, read_value};
 use crate::dsl::{self, Parsed, Part, Tree, json, schema};
-use crate::limits::Limits;
+use crate::limits::{Limits, raised_by};
 use crate::suggest::nearest;
+use crate::teeth::{Bug, awake};
 
 /// How many files one input schema may be made of.
 const FILES_MAX: usize = 64;
@@ -100,7 +101,7 @@ impl Definition {
         let Some(parsed) = parsed else { return (None, findings, file) };
         let folder = path.parent().map_or_else(PathBuf::new, Path::to_path_buf);
         let mut read = |name: &str| read_beside(&folder, name, limits);
-        let (files, input_schema) = input_schema(&parsed, &mut read, &mut findings);
+        let (files, input_schema) = input_schema(&parsed, limits, &mut read, &mut findings);
         let config = effective_config(&parsed, overrides, limits, &mut findings);
         in_file_order(&mut findings);
         let definition = Self { path: shown, text: file.text.to_string(), files, config };
@@ -115,7 +116,7 @@ impl Definition {
         let Some(parsed) = parsed else { return (None, findings) };
         let mut read =
             |name: &str| self.files.get(name).cloned().ok_or_else(|| "it was not stored with the run".to_owned());
-        let (_, input_schema) = input_schema(&parsed, &mut read, &mut findings);
+        let (_, input_schema) = input_schema(&parsed, limits, &mut read, &mut findings);
         in_file_order(&mut findings);
         (Some(Loaded { definition: self, parsed, input_schema }), findings)
     }
@@ -141,15 +142,28 @@ impl Definition {
     }
 }
 
-fn read_bounded(path: &Path, limits: &Limits) -> Result<Vec<u8>, String> {
+/// Reads a file of definitions, or the beginning of one that is too large, which its reader then says.
+pub(crate) fn read_bounded(path: &Path, limits: &Limits) -> Result<Vec<u8>, String> {
+    // A mark at the start is no content, and the last character may be cut in two.
+    let mut bytes = read_at_most(path, limits.definition_bytes.saturating_add(7))?;
+    if bytes.len() as u64 > limits.definition_bytes
+        && let Err(error) = std::str::from_utf8(&bytes)
+        && error.error_len().is_none()
+    {
+        bytes.truncate(error.valid_up_to());
+    }
+    Ok(bytes)
+}
+
+/// Reads a file, or its first `limit` bytes and one more, which shows that it has more.
+pub(crate) fn read_at_most(path: &Path, limit: u64) -> Result<Vec<u8>, String> {
     use std::io::Read as _;
     let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
     if file.metadata().is_ok_and(|meta| meta.is_dir()) {
         return Err("it is a folder".to_owned());
     }
     let mut bytes = Vec::new();
-    // One byte more than allowed, so that the reader sees that it is too large. A mark at the start is no content.
-    file.take(limits.definition_bytes.saturating_add(4)).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
     Ok(bytes)
 }
 
@@ -160,14 +174,15 @@ fn read_beside(folder: &Path, name: &str, limits: &Limits) -> Result<String, Str
     let home = full(folder)?;
     let root = home.parent().unwrap_or(&home).to_path_buf();
     let path = full(&folder.join(name))?;
-    if !path.starts_with(&root) {
+    if !path.starts_with(&root) && !awake(Bug::ForeignRefFollowed) {
         return Err(
             "it lies outside the project: only files under the parent of the workflow's folder are read".to_owned()
         );
     }
     let bytes = read_bounded(&path, limits)?;
     if bytes.len() as u64 > limits.definition_bytes {
-        return Err(format!("it is larger than {} bytes", limits.definition_bytes));
+        let raise = raised_by("definition_bytes");
+        return Err(format!("it has more than {} bytes, the limit `definition_bytes`{raise}", limits.definition_bytes));
     }
     String::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())
 }
@@ -176,7 +191,12 @@ type Files = IndexMap<String, String>;
 type Read<'a> = &'a mut dyn FnMut(&str) -> Result<String, String>;
 
 /// Puts the input schema together from the workflow and the files it refers to.
-fn input_schema(parsed: &Parsed, read: Read<'_>, findings: &mut Vec<Finding>) -> (Files, Option<Value>) {
+fn input_schema(
+    parsed: &Parsed,
+    limits: &Limits,
+    read: Read<'_>,
+    findings: &mut Vec<Finding>,
+) -> (Files, Option<Value>) {
     let mut files = Files::new();
     let Some(input) = &parsed.document.input else { return (files, None) };
     let mut root = Value::Object(input.clone());
@@ -190,7 +210,7 @@ fn input_schema(parsed: &Parsed, read: Read<'_>, findings: &mut Vec<Finding>) ->
         (fragment.is_empty() && !name.is_empty()).then_some(name)
     });
     if let Some(name) = &whole {
-        match fetch(name, read, &mut files) {
+        match fetch(name, limits, read, &mut files) {
             Ok(schema) => root = schema,
             Err(why) => {
                 findings.push(bad_ref(parsed, "/input/$ref", name, &why));
@@ -209,7 +229,7 @@ fn input_schema(parsed: &Parsed, read: Read<'_>, findings: &mut Vec<Finding>) ->
             problems.push((at, name, format!("the schema is made of more than {FILES_MAX} files")));
             break;
         }
-        match fetch(&name, read, &mut files) {
+        match fetch(&name, limits, read, &mut files) {
             Ok(mut schema) => {
                 rewrite(&mut schema, &at, &name, &base, &mut waiting, &mut problems);
                 references.insert(name.clone(), at);
@@ -242,7 +262,7 @@ fn input_schema(parsed: &Parsed, read: Read<'_>, findings: &mut Vec<Finding>) ->
         let at_fault = below.or_else(|| whole.clone().map(|name| (name, error.pointer.clone())));
         let message = match &at_fault {
             Some((name, inner)) => {
-                let place = place_in(&files[name], inner);
+                let place = place_in(&files[name], inner, limits);
                 format!("`{name}` is not a valid JSON Schema: {place}{error}")
             }
             None => format!("not a valid JSON Schema: {error}"),
@@ -259,9 +279,9 @@ fn input_schema(parsed: &Parsed, read: Read<'_>, findings: &mut Vec<Finding>) ->
 }
 
 /// Says where in a file a JSON pointer leads to; JSON is YAML too.
-fn place_in(text: &str, pointer: &str) -> String {
+fn place_in(text: &str, pointer: &str, limits: &Limits) -> String {
     let file = SourceFile::new("", text);
-    let (tree, _) = Tree::read(&file, &Limits::default());
+    let (tree, _) = Tree::read(&file, limits);
     tree.map_or_else(String::new, |tree| {
         let place = file.place(tree.span(pointer, Part::Value).start);
         format!("line {}, column {}: ", place.line, place.column)
@@ -273,26 +293,20 @@ fn bad_ref(parsed: &Parsed, at: &str, name: &str, why: &str) -> Finding {
         .help("A `$ref` names a JSON file by its path from the file that refers to it, or a place in the same schema: `#/$defs/NAME`.")
 }
 
-fn fetch(name: &str, read: Read<'_>, files: &mut Files) -> Result<Value, String> {
+fn fetch(name: &str, limits: &Limits, read: Read<'_>, files: &mut Files) -> Result<Value, String> {
     let text = read(name)?;
-    let limits = Limits::default();
+    let bytes = files.values().map(|file| file.len() as u64).sum::<u64>() + text.len() as u64;
+    if bytes > limits.definition_bytes {
+        return Err(format!(
+            "the files of the schema have more than {} bytes, the limit `definition_bytes`{}",
+            limits.definition_bytes,
+            raised_by("definition_bytes")
+        ));
+    }
     let mut value = if Path::new(name).extension().is_some_and(|e| e == "yaml" || e == "yml") {
-        let file = SourceFile::new(name, &text);
-        let (tree, findings) = Tree::read(&file, &limits);
-        match (tree, findings.first()) {
-            (Some(tree), None) => tree.value().clone(),
-            (_, first) => {
-                return Err(first.map_or_else(
-                    || "it is empty".to_owned(),
-                    |finding| {
-                        let place = file.place(finding.span.start);
-                        format!("line {}, column {}: {}", place.line, place.column, finding.message)
-                    },
-                ));
-            }
-        }
+        read_value(&text, limits).map_err(|findings| findings.into_iter().next().unwrap_or_default())?
     } else {
-        json::read_json(&text, &limits).map_err(|error| error.to_string())?
+        json::read_json(&text, limits).map_err(|error| error.to_string())?
     };
     // An `$id` would make every reference relative to an address that nobody asks.
     if let Some(map) = value.as_object_mut() {

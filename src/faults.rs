@@ -4,14 +4,16 @@
 //! handler, so it works on any of them.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+use crate::dsl::tree::read_small;
 use crate::failure::ErrorKind;
 use crate::handlers::Duration;
+use crate::limits::Limits;
 use crate::machine::event::CallKind;
 use crate::names::{Code, HandlerName, MemberName, PRIMARY, StepName};
 use crate::plan::node::{Action as StepAction, Plan};
@@ -186,16 +188,20 @@ pub enum Action {
     KillBefore,
     /// The process dies when the handler has acted, before anything of it is recorded.
     KillAfter,
+    /// The handler is called twice with the same key and input, and the second answer counts. A call that fails is not
+    /// repeated.
+    Repeat,
     /// The handler is called after this time.
     Delay(std::time::Duration),
 }
 
 /// The words that are a whole action.
-const WORDS: [(&str, Action); 4] = [
+const WORDS: [(&str, Action); 5] = [
     ("hang", Action::Hang),
     ("act_then_hang", Action::ActThenHang),
     ("kill_before", Action::KillBefore),
     ("kill_after", Action::KillAfter),
+    ("repeat", Action::Repeat),
 ];
 
 #[derive(Deserialize)]
@@ -215,7 +221,7 @@ struct DelayAction {
 impl Action {
     fn read(value: &Value) -> Result<Self, String> {
         const FORMS: &str =
-            "{ error: CODE, kind: KIND }, hang, act_then_hang, kill_before, kill_after or { delay: 2s }";
+            "{ error: CODE, kind: KIND }, hang, act_then_hang, kill_before, kill_after, repeat or { delay: 2s }";
         match value {
             Value::String(word) => {
                 let known = WORDS.iter().find(|(name, _)| name == word).map(|(_, action)| action.clone());
@@ -253,7 +259,7 @@ impl JsonSchema for Action {
         let kind = generator.subschema_for::<ErrorKind>();
         let delay = generator.subschema_for::<Duration>();
         json_schema!({
-            "description": "`{ error: CODE, kind: KIND }`, `hang`, `act_then_hang`, `kill_before`, `kill_after` or `{ delay: 2s }`.",
+            "description": "`{ error: CODE, kind: KIND }`, `hang`, `act_then_hang`, `kill_before`, `kill_after`, `repeat` or `{ delay: 2s }`.",
             "oneOf": [
                 { "enum": WORDS.map(|(name, _)| name) },
                 {
@@ -288,6 +294,8 @@ pub struct CallFacts<'a> {
     pub kind: CallKind,
     /// The number of the attempt, from 1.
     pub attempt: u32,
+    /// The idempotency key that the handler gets.
+    pub key: &'a str,
     /// How long after the start of its run the call begins.
     pub elapsed: std::time::Duration,
 }
@@ -310,12 +318,8 @@ impl Faults {
     ///
     /// # Errors
     /// What is wrong with it; every rule that makes no sense is named.
-    pub fn parse(text: &str) -> Result<Self, Vec<String>> {
-        let value: Value = serde_yaml::from_str(text).map_err(|e| vec![e.to_string()])?;
-        let faults = Self::of_file(value)?;
-        // A tree keeps the last of two equal keys without a word; the typed reading does not.
-        serde_yaml::from_str::<BTreeMap<String, Vec<Fault>>>(text).map_err(|e| vec![e.to_string()])?;
-        Ok(faults)
+    pub fn parse(text: &str, limits: &Limits) -> Result<Self, Vec<String>> {
+        Self::of_file(read_small(text, limits)?)
     }
 
     fn of_file(value: Value) -> Result<Self, Vec<String>> {
@@ -358,6 +362,12 @@ impl Faults {
             }
         }
         if problems.is_empty() { Ok(Self(faults)) } else { Err(problems) }
+    }
+
+    /// Returns these rules, asked before those of `rest`.
+    #[must_use]
+    pub fn before(rules: Vec<Fault>, rest: &Self) -> Self {
+        Self(rules.into_iter().chain(rest.0.iter().cloned()).collect())
     }
 
     /// Tells whether there is no rule.
@@ -487,11 +497,11 @@ mod tests {
     use crate::template::Template;
 
     fn parse(text: &str) -> Faults {
-        Faults::parse(text).expect("the rules make sense")
+        Faults::parse(text, &Limits::default()).expect("the rules make sense")
     }
 
     fn problems(text: &str) -> Vec<String> {
-        Faults::parse(text).expect_err("there is a mistake in it")
+        Faults::parse(text, &Limits::default()).expect_err("there is a mistake in it")
     }
 
     fn find<'a>(
@@ -503,7 +513,16 @@ mod tests {
     ) -> Option<&'a Action> {
         let (step, handler, member) = (call.0.into(), call.1.into(), call.2.into());
         let elapsed = std::time::Duration::from_secs(60);
-        faults.find(&CallFacts { step: &step, handler: &handler, member: &member, item, kind, attempt, elapsed })
+        faults.find(&CallFacts {
+            step: &step,
+            handler: &handler,
+            member: &member,
+            item,
+            kind,
+            attempt,
+            key: "k",
+            elapsed,
+        })
     }
 
     const CHARGE: (&str, &str, &str) = ("charge", "payment.charge", PRIMARY);
@@ -576,7 +595,7 @@ mod tests {
             ("fault: []", "unknown key `fault`"),
             ("faults: [{ do: hang }]", "faults[0]: says neither `step` nor `handler`"),
             ("faults: [{ stop: a, do: hang }]", "faults[0]: unknown field `stop`, expected one of `step`"),
-            ("faults: [{ step: a, step: b, do: hang }]", "duplicate"),
+            ("faults: [{ step: a, step: b, do: hang }]", "given again"),
             ("faults: [{ step: a }]", "faults[0]: missing field `do`"),
             ("faults: [{ step: a, do: hangs }]", "faults[0]: do: there is no `hangs`; did you mean `hang`?"),
             ("faults: [{ step: a, do: explode }]", "faults[0]: do: there is no `explode`; write {"),

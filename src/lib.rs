@@ -21,6 +21,7 @@
 //! }
 //! ```
 
+pub mod bench;
 pub mod check;
 pub mod cli;
 pub mod definition;
@@ -42,7 +43,9 @@ mod suggest;
 #[doc(hidden)]
 pub mod teeth;
 pub mod template;
+pub mod testing;
 pub mod time;
+pub mod verify;
 
 pub use cli::cli;
 pub use handlers::{Confirmation, Duration, Registry, Secret, State, StepCtx, StepError, World};

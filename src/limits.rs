@@ -2,6 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+/// Says how a limit is raised, to go after what was said about it: a message that is recorded has no help beside it.
+pub(crate) fn raised_by(name: &str) -> String {
+    format!("; raise it with `--limit {name}=N`")
+}
+
 macro_rules! limits {
     ($($(#[$doc:meta])* $name:ident = $default:expr;)*) => {
         /// The limits in force; each can be raised by `--limit NAME=N`.
@@ -38,6 +43,8 @@ macro_rules! limits {
 limits! {
     /// Bytes of a workflow file.
     definition_bytes = 1 << 20;
+    /// Bytes of the input of a run, of a line of JSON Lines, and of the file with a signal's data.
+    input_bytes = 1 << 20;
     /// Levels of nesting in a workflow file or a JSON input.
     nesting = 32;
     /// Aliases in a workflow file.

@@ -4,10 +4,19 @@
 //! text; only a template that looks inside makes it a tree, once.
 
 use std::fmt;
+use std::io;
 use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
+
+use crate::teeth::{Bug, awake};
+
+/// Levels of nesting that no payload exceeds, whoever made it.
+///
+/// What reads, writes, compares and drops JSON recurses, and serde_json reads 127 levels at most: a deeper value could be
+/// recorded and never read back. The levels between are for what payloads are wrapped in when they are sent or listed.
+pub const DEPTH_MAX: usize = 100;
 
 /// A JSON document, cheap to clone.
 #[derive(Clone)]
@@ -40,6 +49,22 @@ impl Payload {
         Self(Arc::new(Inner { text: OnceLock::from(text.into_boxed_str()), value: OnceLock::new() }))
     }
 
+    /// Writes a value as JSON, unless it nests more than [`DEPTH_MAX`] levels.
+    ///
+    /// # Errors
+    /// When the value cannot be written as JSON, or nests too deeply; writing stops there.
+    pub(crate) fn write(value: &impl Serialize) -> Result<Self, serde_json::Error> {
+        let mut bytes = Vec::with_capacity(128);
+        value.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, Depth(0)))?;
+        Ok(Self::of_json(String::from_utf8(bytes).expect("serde_json writes UTF-8")))
+    }
+
+    /// Tells whether the document nests at most [`DEPTH_MAX`] levels.
+    #[must_use]
+    pub fn is_shallow(&self) -> bool {
+        self.0.value.get().is_none_or(|value| is_shallow(value, DEPTH_MAX))
+    }
+
     /// Returns the document as compact JSON.
     #[must_use]
     pub fn text(&self) -> &str {
@@ -57,6 +82,62 @@ impl Payload {
             // The text was written by `text` or checked on the way in; records carry a checksum besides.
             Arc::new(serde_json::from_str(text).unwrap_or(Value::Null))
         })
+    }
+}
+
+/// Tells whether a value nests at most so many levels; looks no deeper than that.
+pub(crate) fn is_shallow(value: &Value, levels: usize) -> bool {
+    match value {
+        Value::Array(items) => levels > 0 && items.iter().all(|item| is_shallow(item, levels - 1)),
+        Value::Object(members) => levels > 0 && members.values().all(|member| is_shallow(member, levels - 1)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
+    }
+}
+
+/// Drops a value level by level, however deep it is; dropping it as it is recurses.
+pub(crate) fn dismantle(value: Value) {
+    let mut left = vec![value];
+    while let Some(value) = left.pop() {
+        match value {
+            Value::Array(items) => left.extend(items),
+            Value::Object(members) => left.extend(members.into_iter().map(|(_, member)| member)),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+}
+
+/// Compact JSON that ends with an error where it would nest too deeply.
+struct Depth(usize);
+
+impl Depth {
+    fn down(&mut self) -> io::Result<()> {
+        self.0 += 1;
+        if self.0 > DEPTH_MAX && !awake(Bug::DeepValueRecorded) {
+            return Err(io::Error::other(format!("it nests more than {DEPTH_MAX} levels deep")));
+        }
+        Ok(())
+    }
+}
+
+impl serde_json::ser::Formatter for Depth {
+    fn begin_array<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.down()?;
+        writer.write_all(b"[")
+    }
+
+    fn end_array<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0 -= 1;
+        writer.write_all(b"]")
+    }
+
+    fn begin_object<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.down()?;
+        writer.write_all(b"{")
+    }
+
+    fn end_object<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0 -= 1;
+        writer.write_all(b"}")
     }
 }
 

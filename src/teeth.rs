@@ -77,6 +77,106 @@ bugs! {
     SealNotChecked = "seal_not_checked", Unit("engine::faulty_disk::damage::b20_a_run_with_an_edited_event_is_not_resumed_and_the_event_is_named");
     /// Steps are undone in the order in which they were done.
     UndoInStartOrder = "undo_in_start_order", It("rules::backward::rule_09_what_was_done_is_undone_in_reverse_order_of_dependency");
+    /// What a template has rendered is rendered again.
+    TemplateRenderedTwice = "template_rendered_twice", It("input::runs::g01_what_looks_like_a_template_in_the_data_stays_as_it_is");
+    /// A name that does not exist is printed as nothing.
+    UndefinedRendersEmpty = "undefined_renders_empty", Unit("template::tests::safety::g04_undefined_names_are_errors_never_null_or_empty");
+    /// Whole numbers of an input take the way over a float.
+    NumbersThroughF64 = "numbers_through_f64", Unit("dsl::json::tests::f06_documents_are_read_exactly");
+    /// The last of two equal keys of an input wins.
+    DuplicateKeysAccepted = "duplicate_keys_accepted", Unit("dsl::json::tests::f02_f04_f07_faults_have_a_place");
+    /// One more than the limit is let through.
+    LimitOffByOne = "limit_off_by_one", It("input::limits::f03_every_limit_holds_at_one_less_at_itself_and_at_one_more");
+    /// An input is read however large it is.
+    InputReadToItsEnd = "input_read_to_its_end", It("input::commands::f03_what_has_no_end_is_read_up_to_the_limit");
+    /// An output is recorded however large it is.
+    PayloadLimitNotChecked = "payload_limit_not_checked", It("input::runs::f03_an_output_that_is_too_large_is_unknown_and_undone");
+    /// A handler's error is recorded with the secret in it.
+    SecretsShown = "secrets_shown", It("input::runs::g05_a_secret_is_in_no_output_no_error_and_no_record");
+    /// A `$ref` is followed out of the project.
+    ForeignRefFollowed = "foreign_ref_followed", Unit("definition::tests::f12_references_stay_inside_the_project");
+    /// A value that is too deep to be read back is recorded, and read back as null.
+    DeepValueRecorded = "deep_value_recorded", It("input::runs::f02_values_too_deep_to_be_read_back_are_never_recorded");
+    /// A process that was asked to end does not record that it put its runs down.
+    SigtermCountsAsDeath = "sigterm_counts_as_death", It("kill::signals::a12_interrupted_it_saves_its_state");
+    /// A process that was asked to end does not wait for what is under way.
+    GraceNotWaited = "grace_not_waited", It("kill::signals::a12_what_ends_within_the_grace_period_is_recorded_and_nothing_new_begins");
+    /// What goes wrong after an unclean death counts towards the next one for ever.
+    RecoveryCounterNotReset = "recovery_counter_not_reset", It("rules::shared::rule_17_an_outcome_resets_the_counter_and_an_orderly_stop_does_not_count");
+    /// A call that never reached its handler counts as a sign of life.
+    RefusalResetsDeaths = "refusal_resets_deaths", It("rules::asked::a15_a_refusal_does_not_reset_the_counter_of_deaths");
+    /// A run that brings the process down each time is given it for ever.
+    NeverParked = "never_parked", It("rules::shared::rule_17_a_third_death_parks_the_run_and_retry_tries_again");
+    /// A known id is attached to whatever its input was.
+    AttachIgnoresInput = "attach_ignores_input", It("rules::shared::rule_16_the_same_id_is_the_same_run");
+    /// A final run that is taken up again is not listed as unfinished.
+    TakenUpStaysFinal = "taken_up_stays_final", Unit("store::conformance::redb::finished_and_changed_afterwards");
+    /// The same signal is taken as often as it is sent.
+    SignalTwice = "signal_twice", It("rules::asked::d10_a_signal_counts_before_its_wait_and_once_for_each_id");
+    /// Signals are kept without end.
+    SignalsWithoutEnd = "signals_without_end", It("rules::asked::d10_signals_that_nobody_takes_are_kept_up_to_the_limit");
+    /// A timeout waits for the clock alone, which somebody may have set back.
+    TimeoutByTheClock = "timeout_by_the_clock", It("rules::clock::c01_a_timeout_is_not_prolonged_by_a_clock_that_is_set_back");
+    /// A back-off is not waited for.
+    BackOffNotWaited = "back_off_not_waited", It("rules::clock::a09_a_back_off_ends_at_its_recorded_time_however_long_nobody_was_there");
+    /// A handler that takes something else by now is called all the same.
+    ChangedHandlerIsCalled = "changed_handler_is_called", It("rules::editions::e03_a_run_whose_handler_takes_something_else_by_now_is_parked_until_it_fits");
+    /// A run at the limit of its events goes on.
+    EventsWithoutEnd = "events_without_end", It("rules::ends::k03_the_limit_of_events_is_exact_and_leaves_room_for_the_undoing");
+    /// A deadline is no timer that is stayed for.
+    DeadlineIsNoTimer = "deadline_is_no_timer", It("rules::asked::rule_11_a_run_that_waits_under_a_deadline_does_not_rest_before_it");
+    /// A resumed run goes by the file as it is now, and not by the definition that it was started with.
+    ResumedFromDisk = "resumed_from_disk", It("kill::operators::e01_a_run_goes_by_the_file_as_it_was");
+    /// A long sleep is not interrupted, so nobody notices that the machine was suspended.
+    SleepInOnePiece = "sleep_in_one_piece", It("rules::clock::c03_after_a_suspension_timers_are_noticed_within_a_minute");
+    /// A test of a workflow does not mind that its fault never happened.
+    UnfiredInjection = "unfired_injection", It("kit::an_injection_that_never_fires_is_an_error");
+    /// A further attempt of a call gets another key.
+    AnotherKey = "another_key", It("kit::a_crash_at_each_commit_of_a_workflow_with_items_changes_nothing");
+    /// A run that is taken up does not look again at what was under way.
+    PrefixSkipsAStep = "prefix_resume_skips_a_step", It("scenarios::every_prefix_of_a_journal_is_taken_up");
+    /// A test of a workflow does not hold a run's output against that without a fault.
+    UncomparedOutput = "uncompared_output", It("kit::d15_a_handler_that_answers_differently_the_second_time_is_found");
+    /// Scenarios do not look into the ledger.
+    UncheckedLedger = "unchecked_ledger", It("scenarios::wrong_expectations_fail");
+    /// What may have acted is not undone.
+    ForgetUnknown = "forget_unknown", It("rules::forward::rule_05_what_may_have_acted_is_undone_when_continue_passes_over_it");
+    /// A definite failure makes an earlier unclear attempt forgotten.
+    UnclearForgotten = "unclear_forgotten", It("rules::forward::rule_05_d08_once_unclear_a_step_stays_unknown_whatever_later_attempts_report");
+    /// Each attempt has a key of its own.
+    NewKeyOnRetry = "new_key_on_retry", It("rules::forward::rule_07_keys_are_those_of_step_item_member_and_undo");
+    /// The attempts before a crash are forgotten.
+    CounterLostOnRestart = "counter_lost_on_restart", It("rules::forward::rule_06_the_attempts_before_a_crash_are_counted");
+    /// An attempt that was cut off counts.
+    CrashUsesUpAnAttempt = "crash_uses_up_an_attempt", It("rules::forward::rule_06_a_crash_uses_up_none_of_the_attempts");
+    /// What may be done only once is repeated after an unclear answer.
+    RetryOnceAfterUnclear = "retry_once_after_unclear", It("rules::forward::rule_05_an_unknown_outcome_is_repeated_only_where_that_does_no_harm");
+    /// One undo that fails for good keeps the others from being made.
+    FailedUndoStopsSiblings = "failed_undo_stops_siblings", It("rules::backward::rule_09_d12_a_failed_undo_does_not_stop_the_others");
+    /// Attempts are retried while the run stops.
+    DrainRetries = "drain_retries", It("rules::backward::rule_09_an_attempt_that_fails_while_the_run_stops_is_not_retried");
+    /// A fallback runs although the member before it may have acted.
+    FallbackWithoutUndo = "fallback_without_undo", It("rules::forward::rule_02_breaker_retry_confirm_then_fallback");
+    /// A run is undone behind its point of no return.
+    PivotIgnored = "pivot_ignored", It("rules::backward::rule_12_behind_the_pivot_a_failure_parks_and_nothing_is_undone");
+    /// An unknown outcome is not asked about.
+    ConfirmNotAsked = "confirm_not_asked", It("rules::forward::rule_05_confirm_settles_an_unknown_outcome");
+    /// The deadline runs while a person is waited for.
+    DeadlineWhileParked = "deadline_while_parked", It("rules::backward::rule_11_a_deadline_does_not_run_while_parked");
+    /// A cancel changes a run that stops already.
+    CancelAfterDrain = "cancel_after_drain_changes_status", It("rules::backward::rule_11_d05_once_a_drain_has_begun_cancel_and_deadline_change_nothing");
+    /// A signal is given to every wait.
+    SignalTakenTwice = "signal_taken_twice", It("rules::shared::rule_18_a_signal_is_recorded_on_arrival_and_each_wait_takes_the_oldest_unused");
+    /// Items that are undone are undone again.
+    ItemUndoneTwice = "item_undone_twice", It("rules::backward::rule_09_an_item_is_undone_once");
+    /// A back-off begins anew after a restart.
+    BackoffFromRestart = "backoff_from_restart", It("rules::forward::rule_03_a_back_off_goes_on_where_it_was_after_a_restart");
+    /// Every death is the first.
+    RecoveryCounterNotKept = "recovery_counter_not_kept", It("rules::shared::rule_17_a_third_death_parks_the_run_and_retry_tries_again");
+    /// `finally` runs again after a later compensate.
+    FinallyRunsAgain = "finally_runs_again", It("rules::backward::rule_10_compensate_tries_again_what_is_left");
+    /// The answer of an attempt that was given up is taken for that of the next.
+    LateResultTaken = "late_result_changes_the_outcome", It("rules::forward::rule_05_d07_d09_an_answer_after_the_timeout_changes_nothing");
 }
 
 /// Tells whether a bug is awake.
@@ -96,6 +196,28 @@ pub fn awake(bug: Bug) -> bool {
 #[must_use]
 pub const fn awake(_: Bug) -> bool {
     false
+}
+
+/// The transitions that the tests of this process have reached so far.
+#[cfg(feature = "teeth")]
+static REACHED: std::sync::Mutex<std::collections::BTreeSet<String>> =
+    std::sync::Mutex::new(std::collections::BTreeSet::new());
+
+/// Notes a transition of the machine.
+#[cfg(feature = "teeth")]
+pub fn reach(transition: impl FnOnce() -> String) {
+    REACHED.lock().expect("nothing panics while it holds the set").insert(transition());
+}
+
+/// Notes nothing, in a program that is not built for tests.
+#[cfg(not(feature = "teeth"))]
+pub fn reach(_: impl FnOnce() -> String) {}
+
+/// Returns the transitions of the machine that were reached in this process.
+#[cfg(feature = "teeth")]
+#[must_use]
+pub fn reached() -> std::collections::BTreeSet<String> {
+    REACHED.lock().expect("nothing panics while it holds the set").clone()
 }
 
 #[cfg(test)]

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::teeth::{Bug, awake};
+
 /// A point in time in milliseconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -112,14 +114,27 @@ impl Clock for VirtualClock {
     }
 }
 
+/// Waits until `clock` shows `at`: what every clock that goes by the async runtime's time is made of.
+///
+/// The runtime's time stands still while the machine is suspended, and knows nothing of a clock that is set. So the
+/// clock is looked at again each minute. One that was set back holds up nobody who only wanted to wait for a while: once
+/// as much time has really gone by as there was to wait, the wait is over, whatever the clock shows. (Times that are
+/// recorded are judged by the clock alone; the driver of a run looks at it before it acts.)
 #[expect(clippy::disallowed_methods, reason = "the clocks are the one place that sleeps")]
-async fn sleep_in_pieces(clock: &impl Clock, at: Timestamp) {
+pub async fn sleep_in_pieces(clock: &impl Clock, at: Timestamp) {
     const PIECE: Duration = Duration::from_secs(60);
+    // The two do not go at quite the same rate.
+    const SLACK: Duration = Duration::from_secs(1);
+    let begun = tokio::time::Instant::now();
+    let whole = at.since(clock.now()).saturating_add(SLACK);
+    let whole = if awake(Bug::TimeoutByTheClock) { Duration::MAX } else { whole };
     loop {
         let left = at.since(clock.now());
-        if left.is_zero() {
+        let waited = begun.elapsed();
+        if left.is_zero() || waited >= whole {
             return;
         }
-        tokio::time::sleep(left.min(PIECE)).await;
+        let piece = if awake(Bug::SleepInOnePiece) { left } else { left.min(PIECE).min(whole - waited) };
+        tokio::time::sleep(piece).await;
     }
 }

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 
 use serde_json::{Value, json};
 
+use super::suggest::Suggestions;
 use super::types::{Field, Items, Type};
 use crate::definition::Loaded;
 use crate::diag::Span;
@@ -50,6 +51,7 @@ pub(crate) struct Context<'a> {
     pub finally: Vec<CallAt<'a>>,
     /// The defaults of handlers that no step calls; those of the others are looked at where they are used.
     pub unused_defaults: Vec<DefaultsAt<'a>>,
+    pub suggestions: Suggestions,
 }
 
 /// What an error looks like in templates.
@@ -117,6 +119,7 @@ impl<'a> Context<'a> {
             partial: loaded.parsed.partial,
             input: loaded.input_schema.as_ref().map_or(Type::Any, Type::of),
             config: &loaded.definition.config,
+            suggestions: Suggestions::default(),
             index: steps.iter().enumerate().map(|(i, s)| (s.name, i)).collect(),
             steps,
             finally,

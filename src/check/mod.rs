@@ -19,6 +19,7 @@ mod warnings;
 
 use crate::definition::Loaded;
 use crate::diag::{Finding, FindingCode, Severity, in_file_order};
+use crate::dsl::tree::{FINDINGS_MAX, shorten};
 use crate::handlers::contract::Contracts;
 use crate::plan;
 
@@ -42,12 +43,18 @@ pub fn check(loaded: &Loaded, contracts: &Contracts) -> Vec<Finding> {
         // What only the plan finds is a value that does not fit its policy; the rest was said better above.
         Err(more) => {
             let broken = |f: &Finding| findings.iter().any(|g| g.severity == Severity::Error && overlap(f, g));
-            let more: Vec<_> =
-                more.into_iter().filter(|f| f.code == FindingCode::SettingMisfit && !broken(f)).collect();
+            // Beyond what is shown nothing is compared, or many mistakes would take time that grows with the square.
+            let few = findings.len().min(more.len()) <= FINDINGS_MAX;
+            let more: Vec<_> = more
+                .into_iter()
+                .filter(|_| few)
+                .filter(|f| f.code == FindingCode::SettingMisfit && !broken(f))
+                .collect();
             findings.extend(more);
         }
     }
     in_file_order(&mut findings);
+    shorten(&mut findings);
     findings
 }
 

@@ -6,7 +6,7 @@ use super::context::Context;
 use super::invariant::{self, Ending, Fact};
 use super::suggest;
 use crate::diag::{Finding, FindingCode};
-use crate::dsl::tree::join;
+use crate::dsl::tree::{FINDINGS_MAX, join};
 use crate::plan::calls::MemberAt;
 
 /// Names that templates know already, and that an item therefore cannot have.
@@ -26,7 +26,7 @@ fn handlers(cx: &Context<'_>, findings: &mut Vec<Finding>) {
     let defaults = cx.document.defaults.keys().map(|name| (name.as_str(), cx.key(&join("/defaults", name))));
     for (name, span) in named.chain(defaults) {
         if !cx.contracts.contains_key(name) {
-            let help = match suggest::nearest(name, cx.contracts.keys().map(|n| n.as_str())) {
+            let help = match cx.suggestions.nearest(name, cx.contracts.keys().map(|n| n.as_str())) {
                 Some(near) => format!("Did you mean `{near}`?"),
                 None => "`flowrun handlers` lists the handlers there are.".to_owned(),
             };
@@ -55,11 +55,15 @@ fn needs(cx: &Context<'_>, findings: &mut Vec<Finding>) {
         let mut seen = HashSet::new();
         for (n, need) in step.step.needs.iter().enumerate() {
             let span = || cx.value(&format!("{}/needs/{n}", step.at));
+            // What is beyond is not shown, and need not be kept.
+            if findings.len() > FINDINGS_MAX {
+                return;
+            }
             match cx.index.get(need.as_str()) {
                 None if cx.left_out(&join("/steps", need)) => {}
                 None => {
                     let finding = Finding::error(FindingCode::UnknownStep, span(), format!("unknown step `{need}`"));
-                    findings.push(finding.help(suggest::help(need, "steps", cx.steps.iter().map(|s| s.name))));
+                    findings.push(finding.help(cx.suggestions.help(need, "steps", cx.steps.iter().map(|s| s.name))));
                 }
                 Some(&other) if other == i => {
                     let finding =
@@ -99,14 +103,14 @@ fn services_and_retries(cx: &Context<'_>, findings: &mut Vec<Finding>) {
         if !cx.document.services.contains_key(name) && !cx.left_out(&join("/services", name)) {
             let finding =
                 Finding::error(FindingCode::UnknownService, cx.value(&pointer), format!("unknown service `{name}`"));
-            findings.push(finding.help(suggest::help(name, "services", services())));
+            findings.push(finding.help(cx.suggestions.help(name, "services", services())));
         }
     }
     for (name, pointer) in uses {
         if !cx.document.retries.contains_key(name) && !cx.left_out(&join("/retries", name)) {
             let finding =
                 Finding::error(FindingCode::UnknownRetry, cx.value(&pointer), format!("unknown retry policy `{name}`"));
-            findings.push(finding.help(suggest::help(name, "retry policies", retries())));
+            findings.push(finding.help(cx.suggestions.help(name, "retry policies", retries())));
         }
     }
     circles(cx, findings);
@@ -178,7 +182,7 @@ fn facts(cx: &Context<'_>, findings: &mut Vec<Finding>) {
                         let ways: Vec<String> = Ending::WORDS.iter().map(|w| format!("`{name}.{w}`")).collect();
                         format!("It is a step: write how it ended, {}.", ways.join(", "))
                     } else {
-                        suggest::help(name, "effects and undos of this workflow", happen.iter().copied())
+                        cx.suggestions.help(name, "effects and undos of this workflow", happen.iter().copied())
                     };
                     let message = format!("no handler of this workflow has the effect or undo `{name}`");
                     Finding::error(FindingCode::UnknownFact, span, message).help(help)
@@ -188,7 +192,7 @@ fn facts(cx: &Context<'_>, findings: &mut Vec<Finding>) {
                 {
                     let span = cx.tree.inside(&pointer, range.start..range.start + step.len());
                     Finding::error(FindingCode::UnknownStep, span, format!("unknown step `{step}`"))
-                        .help(suggest::help(step, "steps", cx.steps.iter().map(|s| s.name)))
+                        .help(cx.suggestions.help(step, "steps", cx.steps.iter().map(|s| s.name)))
                 }
                 Fact::Happened(_) | Fact::Step { .. } => continue,
             };

@@ -1,7 +1,6 @@
 //! Whether the names of a path exist at the place where it is read.
 
 use super::context::{Context, ENDED_RUN, ERROR, RUN, integer_type, text_type};
-use super::suggest;
 use super::types::{Field, Type};
 use crate::diag::{Finding, FindingCode, Span};
 use crate::dsl::tree::join;
@@ -112,7 +111,7 @@ impl<'a> Paths<'a> {
                         }
                         _ => (FindingCode::UnknownField, format!("`{parent}` has no field `{}`", path[i])),
                     };
-                    let help = suggest::help(&path[i], &format!("fields of `{parent}`"), names);
+                    let help = self.cx.suggestions.help(&path[i], &format!("fields of `{parent}`"), names);
                     return Some(Finding::error(code, at(i), message).help(help));
                 }
                 Field::None(kind) => {
@@ -147,7 +146,7 @@ impl<'a> Paths<'a> {
                 return Ok(None);
             }
             let finding = Finding::error(FindingCode::UnknownStep, at(1), format!("unknown step `{name}`"));
-            let help = suggest::help(name, "steps", cx.steps.iter().map(|s| s.name));
+            let help = self.cx.suggestions.help(name, "steps", cx.steps.iter().map(|s| s.name));
             return Err(Box::new(finding.help(help)));
         };
         if scope.step == Some(i) {
@@ -166,7 +165,7 @@ impl<'a> Paths<'a> {
                 let message = format!("a step has no `{field}`");
                 let finding = Finding::error(FindingCode::UnknownField, at(2), message);
                 // A field of the output itself is the commonest mistake: `steps.reserve.total`.
-                let help = suggest::help(field, "fields of a step", ["status", "output", "error", "via"]);
+                let help = self.cx.suggestions.help(field, "fields of a step", ["status", "output", "error", "via"]);
                 Err(Box::new(finding.help(help)))
             }
         }
@@ -189,7 +188,7 @@ impl<'a> Paths<'a> {
         };
         if !declared.contains(name) {
             let finding = Finding::error(FindingCode::UnknownSecret, at(1), format!("unknown secret `{name}`"));
-            let help = match suggest::nearest(name, declared.iter().map(String::as_str)) {
+            let help = match self.cx.suggestions.nearest(name, declared.iter().map(String::as_str)) {
                 Some(near) => format!("Did you mean `{near}`?"),
                 None => format!("Declare it at the top of the file: `secrets: [{name}]`."),
             };
@@ -253,6 +252,6 @@ impl<'a> Paths<'a> {
         if let Some((item, _)) = &scope.item {
             names.extend([item, "index"]);
         }
-        finding.help(suggest::help(name, "names that can be read here", names))
+        finding.help(self.cx.suggestions.help(name, "names that can be read here", names))
     }
 }

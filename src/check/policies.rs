@@ -150,13 +150,13 @@ fn not_returned(cx: &Context<'_>, contract: &Contract, code: &str, at: &str) -> 
         format!("`{}` cannot return the error `{code}`", contract.name)
     };
     let own: Vec<&str> = contract.errors.keys().map(crate::names::Code::as_str).collect();
-    Finding::error(FindingCode::UnknownErrorCode, cx.value(at), message).help(code_help(code, &own))
+    Finding::error(FindingCode::UnknownErrorCode, cx.value(at), message).help(code_help(cx, code, &own))
 }
 
 /// Returns a help that names the nearest code, the handlers' own before those of the engine.
-fn code_help(code: &str, own: &[&str]) -> String {
+fn code_help(cx: &Context<'_>, code: &str, own: &[&str]) -> String {
     let all = || own.iter().chain(ENGINE).copied();
-    match suggest::nearest(code, all()) {
+    match cx.suggestions.nearest(code, all()) {
         Some(near) => format!("Did you mean `{near}`?"),
         None => {
             let words: Vec<String> = all().map(|c| format!("`{c}`")).collect();
@@ -188,7 +188,7 @@ fn fallbacks(cx: &Context<'_>, members: &[MemberAt<'_>], findings: &mut Vec<Find
                     let message = format!("no call before this fallback can end with the error `{code}`");
                     let own: Vec<&str> = earlier.iter().copied().filter(|c| !ENGINE.contains(c)).collect();
                     let finding = Finding::error(FindingCode::UnknownErrorCode, cx.value(&at), message);
-                    findings.push(finding.help(code_help(code, &own)));
+                    findings.push(finding.help(code_help(cx, code, &own)));
                 }
             }
             all_wrong = wrong == errors.value.len() && wrong > 0;

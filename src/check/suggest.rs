@@ -2,10 +2,45 @@
 //!
 //! Knows words only; which names are valid at a place is for the caller to say.
 
+use std::cell::Cell;
+
 use crate::suggest;
 
-/// How many names are compared at most, so that many mistakes among many names stay cheap.
+/// How many names are compared for one mistake at most.
 const COMPARED: usize = 2_000;
+/// How many names are compared for all mistakes of a file. Whoever has made so many looks at the first ones.
+const COMPARED_IN_ALL: usize = 100_000;
+
+/// The suggestions for one file: the work that they take does not grow with mistakes times names.
+pub(crate) struct Suggestions {
+    left: Cell<usize>,
+}
+
+impl Default for Suggestions {
+    fn default() -> Self {
+        Self { left: Cell::new(COMPARED_IN_ALL) }
+    }
+}
+
+impl Suggestions {
+    /// As the function of the same name, as long as there is work left.
+    pub(crate) fn nearest<'a>(&self, wrong: &str, valid: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+        let left = self.left.get();
+        let valid = valid.into_iter().take(left).inspect(|_| self.left.set(self.left.get() - 1));
+        if left == 0 { None } else { nearest(wrong, valid) }
+    }
+
+    /// As the function of the same name, as long as there is work left.
+    pub(crate) fn help<'a>(&self, wrong: &str, what: &str, valid: impl IntoIterator<Item = &'a str> + Clone) -> String {
+        if self.left.get() == 0 {
+            return "Correct what stands above first: after so many mistakes no more names are suggested.".to_owned();
+        }
+        match self.nearest(wrong, valid.clone()) {
+            Some(name) => format!("Did you mean `{name}`?"),
+            None => listed(what, valid),
+        }
+    }
+}
 
 /// Returns the name of `valid` that `wrong` was most likely meant to be: the nearest in spelling, or the first that has
 /// it as one of its dotted parts, as `payment.charge` has `charge`.
@@ -21,6 +56,10 @@ pub(crate) fn help<'a>(wrong: &str, what: &str, valid: impl IntoIterator<Item = 
     if let Some(name) = nearest(wrong, valid.clone()) {
         return format!("Did you mean `{name}`?");
     }
+    listed(what, valid)
+}
+
+fn listed<'a>(what: &str, valid: impl IntoIterator<Item = &'a str>) -> String {
     let all: Vec<String> = valid.into_iter().map(|name| format!("`{name}`")).collect();
     match all.len() {
         0 => format!("There are no {what}."),

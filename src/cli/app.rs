@@ -1,5 +1,6 @@
 //! What every verb is given: the handlers, the options, the two streams.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -11,6 +12,7 @@ use crate::dsl::json::read_json;
 use crate::handlers::{Contracts, Registry};
 use crate::limits::Limits;
 use crate::suggest::nearest;
+use crate::teeth::{Bug, awake};
 
 /// What every verb is given.
 #[derive(Clone)]
@@ -50,21 +52,35 @@ impl App {
 
     /// Reads a JSON file strictly; `-` is stdin.
     pub(super) fn read_json(&self, path: &Path) -> Result<Value, Problem> {
-        let text = read_text(path)?;
+        let text = read_text(path, "input_bytes", self.limits.input_bytes)?;
         read_json(&text, &self.limits).map_err(|error| Problem::invalid(format!("{}: {error}", shown(path))))
     }
 }
 
-/// Reads a whole text file; `-` is stdin.
-pub(super) fn read_text(path: &Path) -> Result<String, Problem> {
+/// Reads a whole text file of at most `limit` bytes, which is the limit called `name`; `-` is stdin.
+pub(super) fn read_text(path: &Path, name: &str, limit: u64) -> Result<String, Problem> {
     let bytes = if path.as_os_str() == "-" {
-        let mut bytes = Vec::new();
-        std::io::Read::read_to_end(&mut std::io::stdin().lock(), &mut bytes).map(|_| bytes)
+        read_at_most(std::io::stdin().lock(), limit)
     } else {
-        std::fs::read(path)
+        std::fs::File::open(path).and_then(|file| read_at_most(file, limit))
     };
     let bytes = bytes.map_err(|error| unreadable(path, &error))?;
+    let bytes = bytes.ok_or_else(|| too_large(path, name, limit))?;
     String::from_utf8(bytes).map_err(|_| Problem::invalid(format!("{}: the file is not UTF-8", shown(path))))
+}
+
+/// Reads to the end; nothing if that is not reached within `limit` bytes.
+pub(super) fn read_at_most(reader: impl Read, limit: u64) -> std::io::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    let limit = if awake(Bug::InputReadToItsEnd) { u64::MAX } else { limit };
+    reader.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+    Ok((bytes.len() as u64 <= limit).then_some(bytes))
+}
+
+/// Returns the problem of a file that is larger than the limit called `name`.
+pub(super) fn too_large(path: &Path, name: &str, limit: u64) -> Problem {
+    Problem::invalid(format!("{} has more than {limit} bytes, the limit `{name}`", shown(path)))
+        .help(format!("Raise the limit with `--limit {name}=N`."))
 }
 
 /// Returns the problem of a file that cannot be read.

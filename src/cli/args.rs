@@ -158,6 +158,14 @@ pub(super) enum Verb {
     #[command(after_help = "Examples:\n  flowrun db check\n  flowrun db backup backups/\n  flowrun db compact\n  \
                             flowrun db export --run order-17 | jq -r .type\n  flowrun db check --store backup.redb")]
     Db(Db),
+    /// Measure how many durable steps a second the store's disk gives.
+    #[command(
+        after_help = "Runs a workflow of six steps that do nothing, in a store of its own beside yours, and beside it a\n\
+                            plain log with one sync for all that waits: the floor, which no engine can be faster than.\n\n\
+                            Examples:\n  flowrun bench\n  flowrun bench --concurrency 1,16 --runs 1000\n  \
+                            flowrun bench -o json | jq '.rows[] | {concurrency, steps_per_s, ratio}'"
+    )]
+    Bench(Bench),
     /// Print a completion script for a shell.
     #[command(
         after_help = "Examples:\n  flowrun completions bash > ~/.local/share/bash-completion/completions/flowrun\n  \
@@ -450,6 +458,17 @@ pub(super) struct Export {
     /// Write to this file, which must not be there yet [default: stdout]
     #[arg(long, value_name = "FILE")]
     pub(super) to: Option<PathBuf>,
+}
+
+/// `bench`.
+#[derive(Debug, Args)]
+pub(super) struct Bench {
+    /// How many runs there are at each level [default: 20 for each one in flight, at least 300]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) runs: Option<u64>,
+    /// How many runs are in flight at once; one level after the other.
+    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1,64,1024", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(super) concurrency: Vec<u32>,
 }
 
 /// `completions`.

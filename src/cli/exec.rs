@@ -26,7 +26,7 @@ pub(super) async fn exec(app: &App, args: &Exec) -> Result<ExitCode, Problem> {
     let ids = Ids::parse(args.id.as_deref())?;
     let path = workflow::find(args.workflow.as_deref())?;
     let workflow = workflow::ready(app, &path, &args.settings, args.strict)?;
-    let faults = faults(args.faults.as_deref())?;
+    let faults = faults(app, args.faults.as_deref())?;
     if let Some(faults) = &faults {
         let misses = faults.check(&workflow.plan);
         if !misses.is_empty() {
@@ -64,24 +64,17 @@ pub(super) async fn exec(app: &App, args: &Exec) -> Result<ExitCode, Problem> {
                 .help("For example: --id '{{ input.orderId }}'"))
         }
         Input::Lines(lines) => {
-            let session = Arc::new(open(app, need).await?);
-            session.keep(&workflow).await;
-            let mut many = Many {
+            let many = Many {
                 app,
                 args,
                 ids,
                 workflow,
-                session,
                 batch: Batch::new(&app.screen),
                 out: Out::new(app),
                 codes: Vec::new(),
+                interrupted: None,
             };
-            let done = many.run(lines).await;
-            let closed = many.session.close().await;
-            let code = many.end();
-            done?;
-            closed?;
-            code
+            many.all(lines, need).await
         }
     }
 }
@@ -92,10 +85,10 @@ async fn open(app: &App, need: Need) -> Result<Session, Problem> {
 }
 
 /// Reads the faults to inject.
-pub(super) fn faults(path: Option<&Path>) -> Result<Option<Arc<Faults>>, Problem> {
+pub(super) fn faults(app: &App, path: Option<&Path>) -> Result<Option<Arc<Faults>>, Problem> {
     let Some(path) = path else { return Ok(None) };
-    let text = read_text(path)?;
-    let faults = Faults::parse(&text)
+    let text = read_text(path, "definition_bytes", app.limits.definition_bytes)?;
+    let faults = Faults::parse(&text, &app.limits)
         .map_err(|problems| Problem::invalid(format!("{} is no file of faults", shown(path))).details(problems))?;
     Ok(Some(Arc::new(faults)))
 }
@@ -106,32 +99,64 @@ struct Many<'a> {
     args: &'a Exec,
     ids: Ids,
     workflow: Arc<Workflow>,
-    session: Arc<Session>,
     batch: Batch,
     out: Out<'a>,
     codes: Vec<ExitCode>,
+    interrupted: Option<ExitCode>,
 }
 
 type Line = (u64, Result<String, Problem>);
 type Ended = (u64, Result<Rested, Problem>);
 
 impl Many<'_> {
+    /// Runs all lines, and returns the exit code for them.
+    async fn all(mut self, mut lines: mpsc::Receiver<Line>, need: Need) -> Result<ExitCode, Problem> {
+        // No store is made for lines of which none can start; one that is there may know their ids.
+        let mut first = None;
+        while first.is_none() && !self.app.global.store.exists() {
+            let Some((number, line)) = lines.recv().await else { return self.end() };
+            match self.read(line).and_then(|task| self.can_start(task)) {
+                Ok(task) => first = Some((number, task)),
+                Err(problem) => self.refused(number, &problem),
+            }
+        }
+        let session = Arc::new(open(self.app, need).await?);
+        session.keep(&self.workflow).await;
+        let done = self.run(first, lines, &session).await;
+        self.interrupted = session.interrupted();
+        let closed = session.close().await;
+        let code = self.end();
+        done?;
+        closed?;
+        code
+    }
+
     /// Starts a run for each line, so many at once, and shows each as it rests.
-    async fn run(&mut self, mut lines: mpsc::Receiver<Line>) -> Result<(), Problem> {
+    async fn run(
+        &mut self,
+        first: Option<(u64, Task)>,
+        mut lines: mpsc::Receiver<Line>,
+        session: &Arc<Session>,
+    ) -> Result<(), Problem> {
         let most = usize::try_from(self.args.concurrency).unwrap_or(usize::MAX);
         let mut runs: JoinSet<Ended> = JoinSet::new();
         let mut open = true;
-        let session = Arc::clone(&self.session);
+        if let Some((number, task)) = first {
+            self.start(&mut runs, session, number, Ok(task));
+        }
         let mut interruption = std::pin::pin!(session.interruption());
         while open || !runs.is_empty() {
             tokio::select! {
                 line = lines.recv(), if open && runs.len() < most => match line {
-                    Some((number, line)) => self.start(&mut runs, number, line),
+                    Some((number, line)) => {
+                        let task = self.read(line);
+                        self.start(&mut runs, session, number, task);
+                    }
                     None => open = false,
                 },
                 Some(ended) = runs.join_next() => {
                     let (line, ended) = ended.map_err(|e| Problem::bug(format!("a run was lost: {e}")))?;
-                    open &= self.ended(line, ended)?;
+                    open &= self.ended(line, ended, session)?;
                 }
                 () = &mut interruption, if open => open = false,
             }
@@ -139,17 +164,25 @@ impl Many<'_> {
         Ok(())
     }
 
-    fn start(&mut self, runs: &mut JoinSet<Ended>, number: u64, line: Result<String, Problem>) {
+    /// Reads a line as a run to be started.
+    fn read(&self, line: Result<String, Problem>) -> Result<Task, Problem> {
         let limits = &self.app.limits;
-        let input = line.and_then(|text| {
-            read_json(text.trim_end(), limits)
-                .map_err(|e| Problem::invalid(format!("column {}: {}", e.column, e.message)))
-        });
-        let task = input.and_then(|input| {
-            let id = self.ids.of(&input, limits)?;
-            Ok(Task::Submit { definition: Box::new(self.workflow.definition.clone()), input, id })
-        });
-        let session = Arc::clone(&self.session);
+        let input = read_json(line?.trim_end(), limits)
+            .map_err(|e| Problem::invalid(format!("column {}: {}", e.column, e.message)))?;
+        let id = self.ids.of(&input, limits)?;
+        Ok(Task::Submit { definition: Box::new(self.workflow.definition.clone()), input, id })
+    }
+
+    /// Checks what can be checked without a store.
+    fn can_start(&self, task: Task) -> Result<Task, Problem> {
+        if let Task::Submit { input, .. } = &task {
+            self.workflow.check_start(&Payload::of(input.clone()))?;
+        }
+        Ok(task)
+    }
+
+    fn start(&mut self, runs: &mut JoinSet<Ended>, session: &Arc<Session>, number: u64, task: Result<Task, Problem>) {
+        let session = Arc::clone(session);
         let stay = self.args.staying.stay();
         runs.spawn(async move {
             match task {
@@ -160,7 +193,7 @@ impl Many<'_> {
     }
 
     /// Notes how a run ended; returns whether more may be started.
-    fn ended(&mut self, line: u64, ended: Result<Rested, Problem>) -> Result<bool, Problem> {
+    fn ended(&mut self, line: u64, ended: Result<Rested, Problem>, session: &Session) -> Result<bool, Problem> {
         match ended {
             Ok(rested) => {
                 self.batch.rested(&rested.report);
@@ -168,23 +201,27 @@ impl Many<'_> {
                 self.codes.push(exit_code(&rested.report));
                 Ok(true)
             }
-            Err(problem) if self.session.interrupted().is_some() => {
+            Err(problem) if session.interrupted().is_some() => {
                 tracing::debug!(line, %problem.message, "not started");
                 Ok(false)
             }
             Err(problem) => {
-                self.batch.refused(line, &problem);
-                self.codes.push(problem.exit);
+                self.refused(line, &problem);
                 // A store that has failed fails for every line.
                 Ok(!matches!(problem.exit, ExitCode::Store | ExitCode::Bug))
             }
         }
     }
 
+    fn refused(&mut self, line: u64, problem: &Problem) {
+        self.batch.refused(line, problem);
+        self.codes.push(problem.exit);
+    }
+
     fn end(self) -> Result<ExitCode, Problem> {
         self.out.end()?;
         self.batch.end();
-        if let Some(code) = self.session.interrupted() {
+        if let Some(code) = self.interrupted {
             let paint = self.app.screen.err;
             let next = self.app.screen.command("resume");
             self.app.screen.say(&format!(

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use super::app::{App, shown, unreadable};
+use super::app::{App, read_at_most, shown, too_large, unreadable};
 use super::problem::Problem;
 use crate::dsl::json::read_json;
 use crate::limits::Limits;
@@ -42,46 +42,49 @@ impl Input {
             }
             Box::new(BufReader::new(file))
         };
+        let limit = app.limits.input_bytes;
         let by_name = path.extension().is_some_and(|ext| ext == "jsonl" || ext == "ndjson");
         if by_name {
-            return Ok(Self::lines(reader, path, Vec::new()));
+            return Ok(Self::lines(reader, path, String::new(), limit));
         }
-        let mut begun = Vec::new();
-        let mut first = String::new();
-        let read = |text: &mut String, reader: &mut Reader| {
-            read_line(reader.as_mut(), text).map_err(|error| unreadable(path, &error))
-        };
-        while first.trim().is_empty() && read(&mut first, &mut reader)? > 0 {}
-        let whole = serde_json::from_str::<serde::de::IgnoredAny>(&first).is_ok();
-        begun.push(first);
-        if whole {
-            loop {
-                let mut next = String::new();
-                if read(&mut next, &mut reader)? == 0 {
-                    break;
+        // The beginning: up to the first line that is not blank, and the next one if the first is a whole document.
+        let mut begun = String::new();
+        let mut whole = None;
+        loop {
+            let from = begun.len();
+            if read_line(reader.as_mut(), &mut begun, limit).map_err(|stop| stop.problem(path, limit))? == 0 {
+                break;
+            }
+            let line = &begun[from..];
+            match whole {
+                _ if line.trim().is_empty() => {}
+                None => {
+                    whole = Some(serde_json::from_str::<serde::de::IgnoredAny>(line).is_ok());
+                    if whole == Some(false) {
+                        break;
+                    }
                 }
-                let blank = next.trim().is_empty();
-                begun.push(next);
-                if !blank {
-                    return Ok(Self::lines(reader, path, begun));
-                }
+                Some(_) => return Ok(Self::lines(reader, path, begun, limit)),
+            }
+            if begun.len() as u64 > limit {
+                return Err(too_large(path, "input_bytes", limit));
             }
         }
-        let mut text = begun.concat();
-        reader.read_to_string(&mut text).map_err(|error| unreadable(path, &error))?;
+        let room = limit.saturating_sub(begun.len() as u64);
+        let rest = read_at_most(reader, room).map_err(|error| unreadable(path, &error))?;
+        let rest = rest.ok_or_else(|| too_large(path, "input_bytes", limit))?;
+        begun.push_str(&String::from_utf8(rest).map_err(|_| Stop::NotText.problem(path, limit))?);
         let value =
-            read_json(&text, &app.limits).map_err(|error| Problem::invalid(format!("{}: {error}", shown(path))))?;
+            read_json(&begun, &app.limits).map_err(|error| Problem::invalid(format!("{}: {error}", shown(path))))?;
         Ok(Self::One(value))
     }
 
-    fn lines(mut reader: Reader, path: &Path, begun: Vec<String>) -> Self {
+    fn lines(mut reader: Reader, path: &Path, begun: String, limit: u64) -> Self {
         let (sender, receiver) = mpsc::channel(AHEAD);
         let path = path.to_owned();
         // Reading blocks, and stdin may block for ever; the process does not wait for this thread.
         std::thread::spawn(move || {
             let mut number = 0;
-            // A text may hold the lines before the first one that is not blank.
-            let begun = begun.concat();
             for line in begun.lines() {
                 number += 1;
                 if !line.trim().is_empty() && sender.blocking_send((number, Ok(line.to_owned()))).is_err() {
@@ -91,13 +94,13 @@ impl Input {
             loop {
                 let mut line = String::new();
                 number += 1;
-                let read = read_line(reader.as_mut(), &mut line);
+                let read = read_line(reader.as_mut(), &mut line, limit);
                 let sent = match read {
                     Ok(0) => return,
                     Ok(_) if line.trim().is_empty() => continue,
                     Ok(_) => sender.blocking_send((number, Ok(line))),
-                    Err(error) => {
-                        let _ = sender.blocking_send((number, Err(unreadable(&path, &error))));
+                    Err(stop) => {
+                        let _ = sender.blocking_send((number, Err(stop.problem(&path, limit))));
                         return;
                     }
                 };
@@ -110,16 +113,36 @@ impl Input {
     }
 }
 
-/// Reads a line; one without an end in sight is an error, not a way to fill the memory.
-fn read_line(reader: &mut (dyn BufRead + Send), text: &mut String) -> std::io::Result<usize> {
-    const LINE_MAX: u64 = 64 << 20;
-    let mut bytes = Vec::new();
-    let count = reader.take(LINE_MAX).read_until(b'\n', &mut bytes)?;
-    if count as u64 == LINE_MAX {
-        return Err(std::io::Error::other("a line is longer than 64 MiB"));
+/// Why no more lines can be read.
+enum Stop {
+    Unreadable(std::io::Error),
+    /// The line is longer than the limit. Where the next one begins is not looked for.
+    TooLong,
+    NotText,
+}
+
+impl Stop {
+    fn problem(self, path: &Path, limit: u64) -> Problem {
+        match self {
+            Self::Unreadable(error) => unreadable(path, &error),
+            Self::TooLong => too_large(path, "input_bytes", limit),
+            Self::NotText => Problem::invalid(format!("{} cannot be read: it is not UTF-8", shown(path))),
+        }
     }
-    let line = String::from_utf8(bytes).map_err(|_| std::io::Error::other("it is not UTF-8"))?;
-    text.push_str(&line);
+}
+
+/// Reads a line; one without an end in sight is an error, not a way to fill the memory.
+fn read_line(reader: &mut (dyn BufRead + Send), text: &mut String, limit: u64) -> Result<usize, Stop> {
+    let mut bytes = Vec::new();
+    // The end of the line is no part of it.
+    let most = limit.saturating_add(2);
+    let count = reader.take(most).read_until(b'\n', &mut bytes).map_err(Stop::Unreadable)?;
+    let line = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    if line.len() as u64 > limit {
+        return Err(Stop::TooLong);
+    }
+    text.push_str(&String::from_utf8(bytes).map_err(|_| Stop::NotText)?);
     Ok(count)
 }
 

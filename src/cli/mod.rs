@@ -4,6 +4,7 @@
 
 mod app;
 mod args;
+mod bench;
 mod control;
 mod db;
 mod exec;
@@ -132,6 +133,7 @@ async fn dispatch(app: &App, verb: &Verb, program: &str) -> Result<ExitCode, Pro
         Verb::Schema(args) => handlers::schema(app, args),
         Verb::Ledger(args) => store::ledger(app, args),
         Verb::Db(args) => db::db(app, args).await,
+        Verb::Bench(args) => bench::bench(app, args).await,
         Verb::Completions(args) => handlers::completions(app, args, program),
     }
 }

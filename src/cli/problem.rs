@@ -20,11 +20,14 @@ pub(super) struct Problem {
     pub(super) details: Vec<String>,
     /// What to do about it.
     pub(super) help: Option<String>,
+    /// The process that was asked is ending and has done nothing of it: another one may be asked.
+    #[serde(skip)]
+    pub(super) untouched: bool,
 }
 
 impl Problem {
     pub(super) fn new(exit: ExitCode, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into(), details: Vec::new(), help: None }
+        Self { exit, message: message.into(), details: Vec::new(), help: None, untouched: false }
     }
 
     pub(super) fn usage(message: impl Into<String>) -> Self {
@@ -129,7 +132,7 @@ impl From<EngineError> for Problem {
             EngineError::Secrets(_) => Self::invalid(message)
                 .help("The workflow names them under `secrets`; set them in the environment and try again."),
             EngineError::Definition(_) => Self::invalid(message),
-            EngineError::Stopping => Self::conflict(message),
+            EngineError::Stopping => Self { untouched: true, ..Self::conflict(message) },
             EngineError::Bug(_) => Self::bug(message),
         }
     }

@@ -100,7 +100,7 @@ pub(super) fn no_run(app: &App, run: &str) -> Problem {
 }
 
 pub(super) async fn resume(app: &App, args: &args::Resume) -> Result<ExitCode, Problem> {
-    let faults = faults(args.faults.as_deref())?;
+    let faults = faults(app, args.faults.as_deref())?;
     let need = Need::Run { create: false, faults, grace: args.staying.grace };
     if let Some(run) = &args.run {
         return operate(app, need, run, Task::Resume { run: run.clone() }, args.staying.stay()).await;

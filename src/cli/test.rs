@@ -16,7 +16,7 @@ pub(super) fn test(app: &App, args: &Test) -> Result<ExitCode, Problem> {
         return Err(Problem::not_found("there is no test file here")
             .help(format!("Scenarios stand in files that end with `{}`.", scenario::SUFFIX)));
     }
-    let options = TestOptions { filter: args.filter.clone(), limits: app.limits.clone() };
+    let options = TestOptions { filter: args.filter.clone(), limits: app.limits.clone(), prefixes: 0 };
     let screen = &app.screen;
     let mut all = Summary::default();
     for file in files {

@@ -14,7 +14,7 @@ use crate::diag::{self, Severity};
 
 pub(super) fn validate(app: &App, args: &Validate) -> Result<ExitCode, Problem> {
     let files = files(&args.paths)?;
-    let overrides = workflow::overrides(&args.settings)?;
+    let overrides = workflow::overrides(&args.settings, &app.limits)?;
     let screen = &app.screen;
     let mut all_valid = true;
     let mut shown: Vec<Value> = Vec::new();

@@ -3,8 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde_json::Value;
-
 use super::app::{App, beside, read_text, shown};
 use super::args::Settings;
 use super::exit_code::ExitCode;
@@ -13,7 +11,9 @@ use super::problem::Problem;
 use crate::check;
 use crate::definition::{Definition, Loaded, Overrides};
 use crate::diag::{Finding, Severity, SourceFile, in_file_order};
+use crate::dsl::tree::read_small;
 use crate::engine::Workflow;
+use crate::limits::Limits;
 use crate::suggest::nearest;
 
 /// Where workflows are looked for by name.
@@ -100,13 +100,15 @@ fn names_of(files: &[PathBuf]) -> Vec<String> {
 }
 
 /// Reads what is laid over a workflow's configuration.
-pub(super) fn overrides(settings: &Settings) -> Result<Overrides, Problem> {
+pub(super) fn overrides(settings: &Settings, limits: &Limits) -> Result<Overrides, Problem> {
     let config = match &settings.config {
         Some(path) => {
-            let text = read_text(path)?;
-            let value: Value =
-                serde_yaml::from_str(&text).map_err(|error| Problem::invalid(format!("{}: {error}", shown(path))))?;
-            Some(value)
+            let text = read_text(path, "definition_bytes", limits.definition_bytes)?;
+            let told = |findings: Vec<String>| match findings.as_slice() {
+                [only] => Problem::invalid(format!("{}: {only}", shown(path))),
+                _ => Problem::invalid(format!("{} cannot be used", shown(path))).details(findings),
+            };
+            Some(read_small(&text, limits).map_err(told)?)
         }
         None => None,
     };
@@ -150,7 +152,7 @@ pub(super) fn examine(app: &App, path: &Path, overrides: &Overrides) -> Examined
 
 /// Reads, checks and compiles a workflow for running it. What is wrong with it goes to stderr.
 pub(super) fn ready(app: &App, path: &Path, settings: &Settings, strict: bool) -> Result<Arc<Workflow>, Problem> {
-    let examined = examine(app, path, &overrides(settings)?);
+    let examined = examine(app, path, &overrides(settings, &app.limits)?);
     let count = |severity| examined.findings.iter().filter(|f| f.severity == severity).count();
     let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
     let valid = examined.is_valid(strict);

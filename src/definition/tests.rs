@@ -113,7 +113,7 @@ fn a_schema_in_files_becomes_one() {
 }
 
 #[test]
-fn references_stay_inside_the_project() {
+fn f12_references_stay_inside_the_project() {
     let outside = [("secret.json", "{}"), ("project/ok.json", "{}")];
     for (to, part) in [
         ("https://example.org/a.json", "network"),
@@ -133,7 +133,7 @@ fn references_stay_inside_the_project() {
 
 #[cfg(unix)]
 #[test]
-fn a_link_does_not_lead_out() {
+fn f12_a_link_does_not_lead_out() {
     let (root, path) = project(&format!("{HEAD}input: {{ $ref: link.json }}\n"), &[("secret.json", "{}")]);
     std::os::unix::fs::symlink(root.path().join("secret.json"), root.path().join("project/flows/link.json"))
         .expect("a link can be made");
@@ -142,7 +142,7 @@ fn a_link_does_not_lead_out() {
 }
 
 #[test]
-fn a_schema_that_is_none_is_shown_at_its_place() {
+fn f12_a_schema_that_is_none_is_shown_at_its_place() {
     let (_, findings) = load(&format!("{HEAD}input: {{ type: objekt }}\n"), &[], &Overrides::default());
     assert_eq!(findings.len(), 1, "{findings:?}");
     assert_eq!(findings[0].code, FindingCode::BadSchema);
@@ -185,7 +185,7 @@ fn the_fingerprint_is_of_the_content() {
 }
 
 #[test]
-fn bytes_that_are_no_text_have_a_place() {
+fn f07_bytes_that_are_no_text_have_a_place() {
     let (_, finding) = source("a", b"\xEF\xBB\xBFa: \xFF\n".to_vec()).expect_err("it is not UTF-8");
     assert_eq!(finding.span, Span::new(3, 3));
     assert_eq!(&*source("a", b"\xEF\xBB\xBFa: 1\n".to_vec()).expect("it is").text, "a: 1\n");

@@ -28,6 +28,9 @@ impl Default for Style {
 /// Returns a finding as text: message, the lines at fault with an underline, help.
 #[must_use]
 pub fn text(finding: &Finding, file: &SourceFile, style: Style) -> String {
+    if shows_a_long_line(finding, file) {
+        return around(finding, file);
+    }
     let theme = if style.colour { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
     let handler = GraphicalReportHandler::new_themed(theme)
         .with_width(style.width.max(40))
@@ -43,6 +46,47 @@ pub fn text(finding: &Finding, file: &SourceFile, style: Style) -> String {
             format!("{}:{}:{}: {}\n", file.path, place.line, place.column, finding.message)
         }
     }
+}
+
+/// Bytes of a line that is drawn as it is.
+const LINE_MAX: usize = 2_000;
+/// Characters shown on either side of a place in a longer line.
+const AROUND: usize = 30;
+
+/// Tells whether one of the lines to be shown is too long to be drawn: nobody reads it, there may be a thousand
+/// findings in it, and miette ends in a panic where an underline would begin behind column 65,535.
+fn shows_a_long_line(finding: &Finding, file: &SourceFile) -> bool {
+    let related = finding.related.iter().map(|(span, _)| span);
+    std::iter::once(&finding.span).chain(related).any(|span| {
+        let (_, window) = file.lines_around(*span, 1, 1);
+        window.len > LINE_MAX && file.slice(window).lines().any(|line| line.len() > LINE_MAX)
+    })
+}
+
+/// Returns a finding as text with what stands around its place, as part of a line that is too long to be drawn.
+fn around(finding: &Finding, file: &SourceFile) -> String {
+    let span = file.first_line(finding.span);
+    let place = file.place(span.start);
+    let before: Vec<char> = file.text[..span.start].chars().rev().take_while(|c| *c != '\n').take(AROUND).collect();
+    let before: String = before.into_iter().rev().collect();
+    let inside: String = file.slice(span).chars().take(AROUND).collect();
+    let after: String =
+        file.text[span.end().min(file.text.len())..].chars().take_while(|c| *c != '\n').take(AROUND).collect();
+    let help = finding.help.as_ref().map_or_else(String::new, |help| format!("  help: {help}\n"));
+    let printable = |text: &str| text.replace(|c: char| c.is_control(), " ");
+    format!(
+        "{}\n\n  \u{d7} {}\n   \u{256d}\u{2500}[{}:{}:{}]\n   \u{b7} {}{}{}\n   \u{b7} {}{}\n   \u{2570}\u{2500}\u{2500}\u{2500}\u{2500}\n{help}",
+        finding.code,
+        finding.message,
+        file.path,
+        place.line,
+        place.column,
+        printable(&before),
+        printable(&inside),
+        printable(&after),
+        " ".repeat(before.chars().count()),
+        "\u{2500}".repeat(inside.chars().count().max(1)),
+    )
 }
 
 /// Returns a finding as JSON: code, severity, message, help, and its line, column and length in characters.
@@ -179,5 +223,21 @@ mod tests {
         assert_eq!(value["column"], 8);
         assert_eq!(value["length"], 4);
         assert_eq!(value["severity"], "error");
+    }
+
+    #[test]
+    fn f03_a_place_in_a_line_without_end_is_shown_with_what_stands_around_it() {
+        let text_of_file = format!("a: {{ {}wrong: 1, {} }}\n", "key: 1, ".repeat(20_000), "key: 1, ".repeat(20_000));
+        let start = text_of_file.find("wrong").expect("it stands there");
+        let file = SourceFile::new("a.yaml", text_of_file);
+        let finding =
+            Finding::error(FindingCode::UnknownKey, Span::new(start, 5), "unknown key `wrong`").help("Write it.");
+        let shown = text(&finding, &file, Style::default());
+        assert!(shown.len() < 500, "{}", shown.len());
+        for part in ["FR0201", "unknown key `wrong`", "[a.yaml:1:160006]", "key: 1, wrong: 1, key", "help: Write it."] {
+            assert!(shown.contains(part), "{part}: {shown}");
+        }
+        let under = |line: usize, mark: char| shown.lines().nth(line).and_then(|l| l.chars().position(|c| c == mark));
+        assert_eq!(under(4, 'w'), under(5, '\u{2500}'), "{shown}");
     }
 }

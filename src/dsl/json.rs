@@ -4,10 +4,12 @@ use std::fmt;
 
 use serde_json::{Map, Number, Value};
 
-use crate::limits::Limits;
+use super::resolve::{LOSES, is_kept};
+use crate::limits::{Limits, raised_by};
+use crate::teeth::{Bug, awake};
 
 /// Levels of nesting that are never exceeded, whatever `--limit` says.
-const NESTING_MAX: u64 = 256;
+const NESTING_MAX: u64 = crate::payload::DEPTH_MAX as u64;
 
 /// What is wrong with a JSON text, and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -111,7 +113,8 @@ impl Reader<'_> {
 
     fn nested(&mut self, read: fn(&mut Self) -> Result<Value, Fault>) -> Result<Value, Fault> {
         if self.depth >= self.nesting {
-            return self.fail(format_args!("the document is nested more than {} levels deep", self.nesting));
+            let raise = if self.nesting < NESTING_MAX { raised_by("nesting") } else { String::new() };
+            return self.fail(format_args!("the document is nested more than {} levels deep{raise}", self.nesting));
         }
         self.depth += 1;
         self.at += 1;
@@ -133,7 +136,7 @@ impl Reader<'_> {
             }
             let start = self.at;
             let key = self.string()?;
-            if map.contains_key(&key) {
+            if map.contains_key(&key) && !awake(Bug::DuplicateKeysAccepted) {
                 return Err(Fault { at: start, message: format!("the key `{key}` is given twice") });
             }
             self.space();
@@ -164,6 +167,8 @@ impl Reader<'_> {
             items.push(self.value()?);
             self.space();
             if self.eat(b']') {
+                // A list takes room for four items when it gets its first; a file may have very many short lists.
+                items.shrink_to_fit();
                 return Ok(Value::Array(items));
             }
             if !self.eat(b',') {
@@ -276,14 +281,20 @@ impl Reader<'_> {
             }
         }
         let text = &self.text[start..self.at];
-        let number = if integer {
-            text.parse::<u64>().map(Number::from).or_else(|_| text.parse::<i64>().map(Number::from)).map_err(
-                |_| "a whole number that does not fit into 64 bits cannot be kept; quote it to send it as text",
-            )
+        let number = if integer && awake(Bug::NumbersThroughF64) {
+            text.parse::<f64>().ok().map(|float| Number::from(float as i64)).ok_or_else(String::new)
+        } else if integer {
+            text.parse::<u64>().map(Number::from).or_else(|_| text.parse::<i64>().map(Number::from)).map_err(|_| {
+                "a whole number that does not fit into 64 bits cannot be kept; quote it to send it as text".to_owned()
+            })
         } else {
-            text.parse::<f64>().ok().and_then(Number::from_f64).ok_or("this number is too large to be kept")
+            match text.parse::<f64>().ok().filter(|float| float.is_finite()) {
+                None => Err("this number is too large to be kept".to_owned()),
+                Some(float) if !is_kept(text, float) => Err(format!("this number {LOSES}; quote it to keep them")),
+                Some(float) => Number::from_f64(float).ok_or_else(String::new),
+            }
         };
-        number.map(Value::Number).map_err(|message| Fault { at: start, message: message.to_owned() })
+        number.map(Value::Number).map_err(|message| Fault { at: start, message })
     }
 
     fn digits(&mut self) -> usize {
@@ -306,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn documents_are_read_exactly() {
+    fn f06_documents_are_read_exactly() {
         for text in [
             "null",
             " true ",
@@ -318,6 +329,10 @@ mod tests {
             "29.99",
             "1e3",
             "1.5E-7",
+            "0.1000000000000000000000",
+            "123456789012345.67",
+            "1.7976931348623157e308",
+            "0.0e5",
             "\"\"",
             r#""a\"\\\/\b\f\n\r\t\u00e4\ud83d\ude00ö""#,
             "[]",
@@ -333,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn faults_have_a_place() {
+    fn f02_f04_f07_faults_have_a_place() {
         for (text, line, column, part) in [
             ("", 1, 1, "no JSON"),
             ("{\n  \"ä\": 1, \"ä\": 2 }", 2, 11, "twice"),
@@ -346,6 +361,9 @@ mod tests {
             ("[\"a\nb\"]", 1, 4, "escaped"),
             ("18446744073709551616", 1, 1, "64 bits"),
             ("[1e999]", 1, 2, "too large"),
+            ("[0.12345678901234567890]", 1, 2, "more digits"),
+            ("[1e-400]", 1, 2, "more digits"),
+            ("9007199254740993.0", 1, 1, "more digits"),
             ("NaN", 1, 1, "NaN"),
             ("-Infinity", 1, 2, "a digit"),
             ("[007]", 1, 2, "zero"),
@@ -362,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn nesting_is_limited_before_anything_is_built() {
+    fn f02_nesting_is_limited_before_anything_is_built() {
         let nested = |n: usize| format!("{}{}", "[".repeat(n), "]".repeat(n));
         assert!(read(&nested(31)).is_ok());
         assert!(read(&nested(32)).is_ok());

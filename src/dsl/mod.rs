@@ -1,6 +1,7 @@
 //! The workflow file, as written.
 pub mod document;
 pub mod duration;
+mod endless;
 pub mod json;
 pub mod parse;
 mod prune;

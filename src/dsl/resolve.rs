@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use granit_parser::ScalarStyle;
-use serde_json::{Number, Value};
+use serde_json::Value;
 
 use crate::diag::Span;
 
@@ -57,8 +57,9 @@ pub(super) fn resolve(text: &str) -> Scalar {
         if digits.len() > 1 && digits.starts_with('0') && digits.as_bytes()[1].is_ascii_digit() {
             return Scalar::Value(Value::String(text.to_owned()));
         }
-        return match text.parse::<f64>().ok().and_then(Number::from_f64) {
-            Some(number) => Scalar::Value(Value::Number(number)),
+        return match text.parse::<f64>().ok().filter(|float| float.is_finite()) {
+            Some(float) if !is_kept(text, float) => Scalar::Refused(format!("the number `{}` {LOSES}", brief(text))),
+            Some(float) => Scalar::Value(float.into()),
             None => Scalar::Refused(format!("the number `{text}` is too large to be kept")),
         };
     }
@@ -66,8 +67,36 @@ pub(super) fn resolve(text: &str) -> Scalar {
 }
 
 fn too_large(text: &str) -> Scalar {
-    let text = if text.len() > 40 { &text[..40] } else { text };
-    Scalar::Refused(format!("the whole number `{text}` does not fit into 64 bits"))
+    Scalar::Refused(format!("the whole number `{}` does not fit into 64 bits", brief(text)))
+}
+
+fn brief(text: &str) -> &str {
+    text.get(..40).unwrap_or(text)
+}
+
+/// What is said of a decimal number with too many digits.
+pub(super) const LOSES: &str = "has more digits than can be kept";
+
+/// Tells whether a decimal number is still the same when it has been made a float and written down again.
+pub(super) fn is_kept(text: &str, float: f64) -> bool {
+    decimal(text) == decimal(&format!("{float:e}"))
+}
+
+/// Takes a decimal number apart: its digits without the zeros around them, and the power of ten of the first.
+fn decimal(text: &str) -> (String, i64) {
+    let text = text.trim_start_matches(['-', '+']);
+    let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = format!("{whole}{fraction}");
+    let significant = digits.trim_start_matches('0');
+    if significant.is_empty() {
+        return (String::new(), 0);
+    }
+    let zeros = digits.len() - significant.len();
+    let length = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+    let exponent = exponent.trim_start_matches('+').parse::<i64>().unwrap_or(i64::MAX);
+    let first = exponent.saturating_add(length(whole.len())).saturating_sub(length(zeros));
+    (significant.trim_end_matches('0').to_owned(), first)
 }
 
 fn is_integer(text: &str) -> bool {
@@ -190,7 +219,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn plain_scalars_follow_yaml_1_2() {
+    fn f05_plain_scalars_follow_yaml_1_2() {
         for (text, value) in [
             ("no", json!("no")),
             ("on", json!("on")),
@@ -232,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_json_cannot_hold_are_refused() {
+    fn f05_f06_numbers_that_json_cannot_hold_are_refused() {
         for text in [
             ".inf",
             "-.inf",

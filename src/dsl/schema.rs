@@ -11,9 +11,11 @@ use serde_json::{Value, json};
 
 use super::document::Document;
 use super::duration;
+use super::endless::endless;
 use super::tree::{FINDINGS_MAX, Part, Tree, join};
 use crate::diag::{Finding, FindingCode, Span};
 use crate::suggest::nearest;
+use crate::template::kind_of;
 
 /// Returns the JSON Schema of workflow files.
 #[must_use]
@@ -88,7 +90,17 @@ pub fn compile(schema: &Value) -> Result<Validator, SchemaError> {
         pointer: error.instance_path().to_string(),
     };
     jsonschema::meta::validate(schema).map_err(explain)?;
+    if let Some(pointer) = endless(schema) {
+        let message = "it refers to itself without going down into the value, so it never comes to an end".to_owned();
+        return Err(SchemaError { message, pointer });
+    }
     jsonschema::options().with_pattern_options(jsonschema::PatternOptions::regex()).build(schema).map_err(explain)
+}
+
+/// Says how a value does not fit, naming what kind of value it is and never the value: it may be a person's address or a
+/// card's number, and messages end up in logs.
+pub(crate) fn unfit(error: &ValidationError<'_>) -> String {
+    error.masked_with(kind_of(error.instance())).to_string()
 }
 
 /// What is wrong with a JSON Schema, and where in it.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use granit_parser::{Event, Parser, ScalarStyle, Span as Mark, StructureStyle};
 use indexmap::IndexMap;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::resolve::{Scalar, resolve};
@@ -17,14 +18,23 @@ use crate::diag::{Finding, FindingCode, SourceFile, Span};
 use crate::limits::Limits;
 
 /// Levels of nesting that are never exceeded, whatever `--limit` says: values this deep are dropped recursively.
-const NESTING_MAX: u64 = 256;
+const NESTING_MAX: u64 = crate::payload::DEPTH_MAX as u64;
 /// How many unquoted templates are looked at in one go; each costs a further reading of the file.
 const UNQUOTED_MAX: usize = 20;
 /// How many times the size of the largest file the values may have once aliases are replaced.
 const EXPANSION_MAX: u64 = 4;
 
 /// How many findings are gathered; nobody reads more, and a hostile file must not cost more.
-pub(super) const FINDINGS_MAX: usize = 1_000;
+pub(crate) const FINDINGS_MAX: usize = 1_000;
+
+/// Leaves out what nobody reads any more, and says so.
+pub(crate) fn shorten(findings: &mut Vec<Finding>) {
+    if findings.len() > FINDINGS_MAX {
+        let last = findings[FINDINGS_MAX].span;
+        findings.truncate(FINDINGS_MAX);
+        findings.push(too_many(last));
+    }
+}
 
 /// Says that the rest is not shown.
 pub(super) fn too_many(span: Span) -> Finding {
@@ -95,7 +105,8 @@ impl Tree {
             match builder.run(&text) {
                 Ok(root) => {
                     findings.append(&mut builder.findings);
-                    let nodes = builder.nodes;
+                    let mut nodes = builder.nodes;
+                    nodes.shrink_to_fit();
                     let value = value_of(&nodes, root);
                     return (Some(Self { text: file.text.clone(), nodes, root, value }), findings);
                 }
@@ -211,6 +222,39 @@ impl Tree {
         }
         node
     }
+}
+
+/// Reads a YAML file of which only the content matters, under the same limits and as strictly as a workflow; an empty one
+/// is null.
+///
+/// # Errors
+/// What is wrong with it, each with its line and column.
+pub fn read_value(text: &str, limits: &Limits) -> Result<Value, Vec<String>> {
+    let is_blank = |line: &str| line.trim().is_empty() || line.trim_start().starts_with('#');
+    if text.len() as u64 <= limits.definition_bytes && text.lines().all(is_blank) {
+        return Ok(Value::Null);
+    }
+    let file = SourceFile::new("", text);
+    let (tree, findings) = Tree::read(&file, limits);
+    match tree {
+        Some(tree) if findings.is_empty() => Ok(tree.value),
+        _ => Err(findings
+            .iter()
+            .map(|finding| {
+                let place = file.place(finding.span.start);
+                format!("line {}, column {}: {}", place.line, place.column, finding.message)
+            })
+            .collect()),
+    }
+}
+
+/// Reads a small file of which only the content matters: the tree judges it, and then it is safe to be read by serde.
+///
+/// # Errors
+/// What is wrong with it, each with its line and column.
+pub fn read_small<T: DeserializeOwned>(text: &str, limits: &Limits) -> Result<T, Vec<String>> {
+    read_value(text, limits)?;
+    serde_yaml::from_str(text.trim_start_matches('\u{FEFF}')).map_err(|error| vec![error.to_string()])
 }
 
 /// Makes a JSON pointer longer by one name.

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::executor::{self, Job};
+use super::report::RunReport;
 use super::services::Asker;
 use super::{EngineError, Inner, Patience, Recorded, Running};
 use crate::failure::Failure;
@@ -53,11 +54,23 @@ pub(super) enum Message {
     PutDown,
 }
 
+/// Where a driver is told. Messages are boxed: a channel has room for 32 of what it carries from the start, and thousands
+/// of runs may do nothing but wait.
+#[derive(Clone, Debug)]
+pub(super) struct Mailbox(mpsc::UnboundedSender<Box<Message>>);
+
+impl Mailbox {
+    /// Tells the driver something; it may have ended.
+    pub(super) fn send(&self, message: Message) -> Result<(), mpsc::error::SendError<Box<Message>>> {
+        self.0.send(Box::new(message))
+    }
+}
+
 /// Where a run stands, for those who wait for it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Position {
-    /// It is final.
-    pub(super) is_final: bool,
+    /// What became of it, once it is final.
+    pub(super) report: Option<Arc<RunReport>>,
     /// It is parked.
     pub(super) parked: bool,
     /// Only waits are left.
@@ -80,7 +93,7 @@ impl Position {
             Patience::None => self.waiting,
             Patience::Timers => self.waiting && self.next_wait.is_none(),
         };
-        self.is_final || self.parked || self.down || waits
+        self.report.is_some() || self.parked || self.down || waits
     }
 }
 
@@ -111,8 +124,8 @@ pub(super) struct Driver {
     recorded: u64,
     /// What the first commit of a new run carries besides.
     start: Option<(Entry, StartRow)>,
-    inbox: mpsc::UnboundedReceiver<Message>,
-    mailbox: mpsc::UnboundedSender<Message>,
+    inbox: mpsc::UnboundedReceiver<Box<Message>>,
+    mailbox: Mailbox,
     position: watch::Sender<Position>,
     attempts: BTreeMap<CallIx, Attempt>,
     /// How many attempts this driver has begun.
@@ -125,7 +138,8 @@ pub(super) struct Driver {
 
 impl Driver {
     pub(super) fn new(inner: Arc<Inner>, machine: Machine) -> (Self, Running) {
-        let (mailbox, inbox) = mpsc::unbounded_channel();
+        let (sender, inbox) = mpsc::unbounded_channel();
+        let mailbox = Mailbox(sender);
         let (position, watched) = watch::channel(Position::default());
         let running = Running { mailbox: mailbox.clone(), position: watched };
         let recorded = machine.state().events;
@@ -190,7 +204,7 @@ impl Driver {
             let message = tokio::select! {
                 biased;
                 _ = halted.wait_for(Option::is_some) => return Ok(()),
-                message = self.inbox.recv() => message.unwrap_or(Message::PutDown),
+                message = self.inbox.recv() => message.map_or(Message::PutDown, |message| *message),
                 () = wait_until(&self.inner, alarm) => Message::Input(Input::Wake),
             };
             let put_down = self.turn(message).await?;
@@ -211,7 +225,7 @@ impl Driver {
         // A place may have been given in the moment in which the run ended.
         self.inbox.close();
         while let Ok(message) = self.inbox.try_recv() {
-            let Message::Admission { call, answer: answer @ (Admission::Pass | Admission::Probe) } = message else {
+            let Message::Admission { call, answer: answer @ (Admission::Pass | Admission::Probe) } = *message else {
                 continue;
             };
             if let Some(service) = self.service_of(call) {
@@ -253,12 +267,12 @@ impl Driver {
                 other => self.take(other, &mut turn)?,
             }
             taken += 1;
-            next = if taken < TURN_MESSAGES_MAX { self.inbox.try_recv().ok() } else { None };
+            next = if taken < TURN_MESSAGES_MAX { self.inbox.try_recv().ok().map(|message| *message) } else { None };
         }
         // What was decided before the run was held may still begin, and end within the grace period.
         let begins = turn.commands.iter().any(|command| matches!(command, Command::Call { .. }));
         put_down |= self.held && self.attempts.is_empty() && !begins;
-        if put_down && !self.passing && !self.machine.state().is_final() {
+        if put_down && !self.passing && !awake(Bug::SigtermCountsAsDeath) && !self.machine.state().is_final() {
             self.decide(Input::Interrupted, &mut turn)?;
             self.withdraw(&mut turn.commands);
         }
@@ -318,7 +332,7 @@ impl Driver {
     fn operate(&mut self, input: Input, turn: &mut Turn) -> Result<(), EngineError> {
         // Going on without a handler or a secret would turn its absence into a failure of the run.
         if matches!(input, Input::Retry { .. })
-            && let Some((_, message)) = self.inner.obstacle(self.machine.plan())
+            && let Some((_, message)) = self.inner.obstacle_to(&self.machine)
         {
             return Err(Refusal::Conflict { message }.into());
         }
@@ -408,7 +422,7 @@ impl Driver {
                 id: state.started.id.clone(),
                 workflow: state.started.workflow.clone(),
                 started_at: state.started_at,
-                finished_at: entries.last().map_or(state.started_at, |e| e.at),
+                finished_at: state.finished_at.unwrap_or(state.started_at),
                 status: conclusion.status,
                 compensation: conclusion.compensation,
             }
@@ -484,16 +498,22 @@ impl Driver {
         let state = self.machine.state();
         let idle = self.attempts.is_empty() && !self.machine.waits_for_a_place();
         let now = self.inner.clock.now();
+        // Whoever waits for the end need not read it back from the store.
+        let report = state.is_final().then(|| Arc::new(RunReport::new(self.machine.plan(), state)));
         self.position.send_modify(|position| {
-            position.is_final = state.is_final();
+            position.report = report;
             position.heard = self.heard;
             position.idle = idle;
             position.parked = state.parked.is_some();
             // What is due already, such as a deadline that passed while nobody was there, comes before any rest.
             let due = state.next_alarm().is_some_and(|at| at <= now);
             position.waiting = state.status() == "waiting" && idle && !due;
-            position.next_wait =
-                state.alarms.iter().find(|(_, alarm)| matches!(alarm, Alarm::Wait(_))).map(|(at, _)| *at);
+            let ends_a_wait = |alarm: &Alarm| match alarm {
+                Alarm::Wait(_) => true,
+                Alarm::Deadline => !awake(Bug::DeadlineIsNoTimer),
+                Alarm::Call(_) => false,
+            };
+            position.next_wait = state.alarms.iter().find(|(_, alarm)| ends_a_wait(alarm)).map(|(at, _)| *at);
         });
     }
 }

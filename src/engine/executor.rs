@@ -5,10 +5,9 @@
 use std::sync::Arc;
 
 use serde_json::json;
-use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 
-use super::driver::{AttemptEnd, Message};
+use super::driver::{AttemptEnd, Mailbox, Message};
 use super::{Inner, LATE_GRACE, Moment, secrets};
 use crate::failure::ErrorKind;
 use crate::failure::Failure;
@@ -16,12 +15,17 @@ use crate::faults::{Action, CallFacts};
 use crate::handlers::context::StepCtx;
 use crate::handlers::outcome::{Confirmation, Reply, StepError};
 use crate::handlers::registry::Handler;
+use crate::limits::raised_by;
 use crate::machine::event::{Answer, CallKind};
 use crate::machine::state::CallIx;
 use crate::names::{MemberName, PRIMARY};
 use crate::payload::Payload;
 use crate::plan::Plan;
+use crate::teeth::{Bug, awake};
 use crate::time::Timestamp;
+
+/// Bytes of an error's message that are kept.
+const MESSAGE_MAX: usize = 16 << 10;
 
 /// What an attempt needs to know.
 pub(super) struct Job {
@@ -40,7 +44,7 @@ pub(super) struct Job {
 }
 
 /// Carries an attempt out and tells the driver how it ended.
-pub(super) async fn carry_out(inner: Arc<Inner>, job: Job, mailbox: UnboundedSender<Message>) {
+pub(super) async fn carry_out(inner: Arc<Inner>, job: Job, mailbox: Mailbox) {
     let job = Arc::new(job);
     let ended = |end| Message::Ended { call: job.call, attempt: job.attempt, serial: job.serial, end };
     // A task of its own, so that a panic stays inside.
@@ -98,6 +102,7 @@ async fn call(inner: Arc<Inner>, job: Arc<Job>) -> AttemptEnd {
         item: id.place.item,
         kind: job.call.kind,
         attempt: job.attempt,
+        key: &job.key,
         elapsed: inner.clock.now().since(job.run_started_at),
     };
     let dies = |moment| inner.options.watch.as_ref().is_some_and(|watch| watch(&facts, moment));
@@ -105,14 +110,28 @@ async fn call(inner: Arc<Inner>, job: Arc<Job>) -> AttemptEnd {
         die(&inner).await
     }
     let fault = inner.options.faults.as_ref().and_then(|faults| faults.find(&facts));
+    let does = || {
+        // A fault that is carried out is not a death of the test's own.
+        let _ = dies(Moment::Fault);
+    };
     match fault {
         Some(Action::Error { code, kind, message }) => {
+            does();
             return AttemptEnd::Returned(Err(Failure::new(code.as_str(), *kind, message.clone())));
         }
-        Some(Action::Hang) => std::future::pending().await,
-        Some(Action::KillBefore) => die(&inner).await,
-        Some(Action::Delay(delay)) => inner.clock.sleep_until(inner.clock.now().after(*delay)).await,
-        Some(Action::ActThenHang | Action::KillAfter) | None => {}
+        Some(Action::Hang) => {
+            does();
+            std::future::pending().await
+        }
+        Some(Action::KillBefore) => {
+            does();
+            die(&inner).await
+        }
+        Some(Action::Delay(delay)) => {
+            does();
+            inner.clock.sleep_until(inner.clock.now().after(*delay)).await;
+        }
+        Some(Action::ActThenHang | Action::KillAfter | Action::Repeat) | None => {}
     }
     let ctx = StepCtx {
         run_id: Arc::clone(&job.run_id),
@@ -127,19 +146,31 @@ async fn call(inner: Arc<Inner>, job: Arc<Job>) -> AttemptEnd {
         clock: Arc::clone(&inner.clock),
         lockstep: inner.options.lockstep,
     };
-    let end = reply_of(&inner, &job, handler, ctx).await;
+    let mut end = reply_of(&inner, &job, handler, ctx.clone()).await;
+    if fault == Some(&Action::Repeat) && !matches!(end, AttemptEnd::Returned(Err(_))) {
+        does();
+        end = reply_of(&inner, &job, handler, ctx).await;
+    }
     if dies(Moment::After) {
         die(&inner).await
     }
     match fault {
-        Some(Action::ActThenHang) => std::future::pending().await,
-        Some(Action::KillAfter) => die(&inner).await,
-        Some(Action::Error { .. } | Action::Hang | Action::KillBefore | Action::Delay(_)) | None => end,
+        Some(Action::ActThenHang) => {
+            does();
+            std::future::pending().await
+        }
+        Some(Action::KillAfter) => {
+            does();
+            die(&inner).await
+        }
+        Some(Action::Error { .. } | Action::Hang | Action::KillBefore | Action::Repeat | Action::Delay(_)) | None => {
+            end
+        }
     }
 }
 
 async fn reply_of(inner: &Inner, job: &Job, handler: &Handler, ctx: StepCtx) -> AttemptEnd {
-    let secrets = match secrets::Filled::of(&job.plan, &job.salt) {
+    let secrets = match secrets::Filled::of(&job.plan, &job.salt, inner.options.secrets.as_deref()) {
         Ok(secrets) => secrets,
         Err(missing) => {
             let message = format!("missing in the environment: {}", missing.join(", "));
@@ -148,11 +179,11 @@ async fn reply_of(inner: &Inner, job: &Job, handler: &Handler, ctx: StepCtx) -> 
     };
     let input = secrets.fill(job.input.value());
     if let Err(error) = handler.check_input(&input) {
-        return failed(error);
+        return AttemptEnd::Returned(Err(secrets.hide_in_failure(error.into())));
     }
     let reply = handler.call(ctx, &input).await;
     match (job.call.kind, reply) {
-        (_, Err(error)) => AttemptEnd::Returned(Err(secrets.hide_in_failure(error.into()))),
+        (_, Err(error)) => AttemptEnd::Returned(Err(secrets.hide_in_failure(bounded(inner, error.into())))),
         (CallKind::Confirm, Ok(Reply::Confirmation(confirmation))) => confirmed(inner, job, &secrets, confirmation),
         (CallKind::Confirm, Ok(Reply::Output(_))) => {
             failed(StepError::unknown("bad_output", "the handler in `confirm` must answer with a confirmation"))
@@ -189,8 +220,9 @@ fn confirmed(inner: &Inner, job: &Job, secrets: &secrets::Filled, confirmation: 
 fn checked(inner: &Inner, handler: &Handler, output: Payload) -> Result<Payload, Failure> {
     let bytes = output.text().len() as u64;
     let limit = inner.options.limits.payload_bytes;
-    if bytes > limit {
-        let message = format!("the output has {bytes} bytes, and the limit `payload_bytes` is {limit}");
+    if bytes > limit && !awake(Bug::PayloadLimitNotChecked) {
+        let message = format!("the output has {bytes} bytes, and the limit `payload_bytes` is {limit}")
+            + &raised_by("payload_bytes");
         return Err(Failure::new("bad_output", ErrorKind::Unknown, message));
     }
     match handler.check_output(&output) {
@@ -200,6 +232,26 @@ fn checked(inner: &Inner, handler: &Handler, output: Payload) -> Result<Payload,
             Err(Failure::new("bad_output", ErrorKind::Unknown, message))
         }
     }
+}
+
+/// Cuts what a handler says of an error down to what may be recorded; the error itself counts all the same.
+fn bounded(inner: &Inner, mut failure: Failure) -> Failure {
+    if failure.message.len() > MESSAGE_MAX {
+        let mut end = MESSAGE_MAX;
+        while !failure.message.is_char_boundary(end) {
+            end -= 1;
+        }
+        failure.message.truncate(end);
+        failure.message.push('\u{2026}');
+    }
+    let limit = inner.options.limits.payload_bytes;
+    if let Some(details) = &failure.details
+        && details.text().len() as u64 > limit
+    {
+        failure.details = None;
+        failure.message.push_str(&format!(" (its details have more bytes than the limit `payload_bytes`, {limit})"));
+    }
+    failure
 }
 
 fn failed(error: StepError) -> AttemptEnd {

@@ -85,7 +85,7 @@ impl View {
         room: &mut Option<usize>,
     ) -> Result<bool, EngineError> {
         let journal = self.library().journal();
-        let Some(first) = journal.records_from(at.run, 0, 0)?.pop() else { return Ok(true) };
+        let Some(first) = journal.records_from(at.run, 0, 0)?.into_iter().next() else { return Ok(true) };
         let started = started(at.run, &first)?;
         let plan = self.library().plan(started.definition)?;
         if at.next == 0 {

@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 
 use super::EngineError;
 use super::report::RunReport;
+use crate::check;
 use crate::definition::{Definition, Loaded};
 use crate::diag::{Finding, FindingCode};
 use crate::handlers::contract::Contracts;
@@ -18,6 +19,7 @@ use crate::names::RunKey;
 use crate::plan::{self, Plan};
 use crate::store::format;
 use crate::store::journal::{Journal, RunRow, StoreError};
+use crate::teeth::{Bug, awake};
 
 /// A workflow that is ready to be run, with the definition that its runs are pinned to.
 #[derive(Clone, Debug)]
@@ -61,7 +63,15 @@ pub(super) struct Library {
     journal: Arc<dyn Journal>,
     contracts: Arc<Contracts>,
     limits: Limits,
-    plans: Arc<Mutex<HashMap<[u8; 32], Arc<Plan>>>>,
+    plans: Arc<Mutex<HashMap<[u8; 32], Known>>>,
+}
+
+/// A definition that has been compiled.
+#[derive(Clone)]
+struct Known {
+    plan: Arc<Plan>,
+    /// What of it does not fit the handlers of this process any more.
+    misfit: Option<String>,
 }
 
 impl Library {
@@ -75,25 +85,45 @@ impl Library {
 
     /// Remembers a plan, so that runs of it need not compile it again.
     pub(super) fn keep(&self, workflow: &Workflow) {
-        self.plans.lock().entry(workflow.fingerprint).or_insert_with(|| Arc::clone(&workflow.plan));
+        let known = || Known { plan: Arc::clone(&workflow.plan), misfit: None };
+        self.plans.lock().entry(workflow.fingerprint).or_insert_with(known);
     }
 
     /// Returns the plan of a pinned definition.
     pub(super) fn plan(&self, fingerprint: [u8; 32]) -> Result<Arc<Plan>, EngineError> {
-        if let Some(plan) = self.plans.lock().get(&fingerprint) {
-            return Ok(Arc::clone(plan));
+        self.known(fingerprint).map(|known| known.plan)
+    }
+
+    /// Says what of a pinned definition does not fit the handlers of this process: a handler may have changed since its
+    /// runs were started.
+    pub(super) fn misfit(&self, fingerprint: [u8; 32]) -> Option<String> {
+        self.known(fingerprint).ok()?.misfit
+    }
+
+    fn known(&self, fingerprint: [u8; 32]) -> Result<Known, EngineError> {
+        if let Some(known) = self.plans.lock().get(&fingerprint) {
+            return Ok(known.clone());
         }
         let bytes = self.journal.definition(fingerprint)?;
         let unreadable =
             |why: String| EngineError::Definition(format!("a run's pinned workflow cannot be read: {why}"));
-        let definition: Definition = serde_json::from_slice(&bytes).map_err(|e| unreadable(e.to_string()))?;
+        let mut definition: Definition = serde_json::from_slice(&bytes).map_err(|e| unreadable(e.to_string()))?;
+        if awake(Bug::ResumedFromDisk) {
+            definition.text = std::fs::read_to_string(&definition.path).unwrap_or(definition.text);
+        }
         let (loaded, findings) = definition.reopen(&self.limits);
         let first = |findings: &[Finding]| findings.first().map_or_else(String::new, |f| f.message.clone());
         let loaded = loaded.ok_or_else(|| unreadable(first(&findings)))?;
         let plan = plan::compile(&loaded, &self.contracts).map_err(|findings| unreadable(first(&findings)))?;
-        let plan = Arc::new(plan);
-        self.plans.lock().insert(fingerprint, Arc::clone(&plan));
-        Ok(plan)
+        // Other findings are about the file: it was accepted as it is, and what a newer flowrun thinks of it changes nothing.
+        let of_handlers = [FindingCode::UnknownInputField, FindingCode::MissingInputField, FindingCode::WrongLiteral];
+        let misfit = check::check(&loaded, &self.contracts)
+            .into_iter()
+            .find(|finding| of_handlers.contains(&finding.code) && !awake(Bug::ChangedHandlerIsCalled))
+            .map(|finding| finding.message);
+        let known = Known { plan: Arc::new(plan), misfit };
+        self.plans.lock().insert(fingerprint, known.clone());
+        Ok(known)
     }
 
     /// Returns the decoded events of a run.
@@ -140,14 +170,8 @@ impl Library {
 
     /// Returns what can be said of a run.
     pub(super) fn report(&self, run: RunKey) -> Result<RunReport, EngineError> {
-        let entries = self.entries(run)?;
-        let undone = entries.iter().filter_map(super::report::undone_step).collect();
-        let (plan, state) = self.state_after(run, entries)?;
-        let finished_at = match self.journal.run(run)? {
-            Some(RunRow::Done(row)) => Some(row.finished_at),
-            Some(RunRow::Live(_)) | None => None,
-        };
-        Ok(RunReport::new(&plan, &state, finished_at, undone))
+        let (plan, state) = self.state(run)?;
+        Ok(RunReport::new(&plan, &state))
     }
 
     /// Finds a run by its id, a unique prefix, or `@last`.

@@ -17,15 +17,15 @@ mod services;
 mod submit;
 pub mod view;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
-use self::driver::{Driver, Message, Position};
+use self::driver::{Driver, Mailbox, Message, Position};
 use self::library::Library;
 use self::report::RunReport;
 use self::services::Services;
@@ -34,10 +34,11 @@ use crate::handlers::registry::Handlers;
 use crate::limits::Limits;
 use crate::machine::event::Entry;
 use crate::machine::state::RunState;
-use crate::machine::{Input, Refusal};
+use crate::machine::{Input, Machine, Refusal};
 use crate::names::RunKey;
 use crate::plan::Plan;
 use crate::store::journal::{Journal, StoreError};
+use crate::teeth::{Bug, awake};
 use crate::time::Clock;
 
 pub use self::library::Workflow;
@@ -60,7 +61,7 @@ pub struct Recorded<'a> {
     /// The state of the run, after this and what was recorded with it.
     pub state: &'a RunState,
     /// The run's plan.
-    pub plan: &'a Plan,
+    pub plan: &'a Arc<Plan>,
 }
 
 /// Is told every event once it is durable.
@@ -76,6 +77,8 @@ pub enum Moment {
     Before,
     /// The handler has acted, and nothing of it is recorded yet.
     After,
+    /// A fault does what it says, here and now; for tests that want to be sure of it.
+    Fault,
 }
 
 /// Is told of every attempt, and says whether the process dies there; for tests that count attempts, or end the world
@@ -87,6 +90,8 @@ pub type Watch = Arc<dyn Fn(&CallFacts<'_>, Moment) -> bool + Send + Sync>;
 pub struct EngineOptions {
     /// The limits in force.
     pub limits: Limits,
+    /// Secrets, by the names that workflows give them; the environment is asked without this.
+    pub secrets: Option<Arc<BTreeMap<String, String>>>,
     /// Faults to inject around handlers.
     pub faults: Option<Arc<Faults>>,
     /// Is told every event.
@@ -189,7 +194,7 @@ struct Inner {
 /// A run that a driver has.
 #[derive(Clone)]
 struct Running {
-    mailbox: mpsc::UnboundedSender<Message>,
+    mailbox: Mailbox,
     position: watch::Receiver<Position>,
 }
 
@@ -281,12 +286,19 @@ impl Engine {
     /// # Errors
     /// When the store failed meanwhile.
     pub async fn rest(&self, run: RunKey, patience: Patience) -> Result<RunReport, EngineError> {
-        self.wait_for(run, |position| position.is_resting(patience)).await?;
-        self.report(run)
+        match self.wait_for(run, |position| position.is_resting(patience)).await? {
+            Some(report) => Ok(Arc::unwrap_or_clone(report)),
+            None => self.report(run),
+        }
     }
 
-    async fn wait_for(&self, run: RunKey, done: impl Fn(&Position) -> bool) -> Result<(), EngineError> {
-        let Some(mut position) = self.inner.runs.lock().get(&run).map(|r| r.position.clone()) else { return Ok(()) };
+    /// Waits for something of a run. Returns its report if it has become final meanwhile.
+    async fn wait_for(
+        &self,
+        run: RunKey,
+        done: impl Fn(&Position) -> bool,
+    ) -> Result<Option<Arc<RunReport>>, EngineError> {
+        let Some(mut position) = self.inner.runs.lock().get(&run).map(|r| r.position.clone()) else { return Ok(None) };
         let mut halted = self.inner.halted.subscribe();
         tokio::select! {
             // The sender is gone once the run's driver has ended.
@@ -296,9 +308,10 @@ impl Engine {
         if let Some(error) = self.inner.halted.borrow().clone() {
             return Err(error.into());
         }
-        match &position.borrow().broken {
+        let position = position.borrow();
+        match &position.broken {
             Some(bug) => Err(EngineError::Bug(bug.clone())),
-            None => Ok(()),
+            None => Ok(position.report.clone()),
         }
     }
 
@@ -334,6 +347,7 @@ impl Engine {
     /// order is recorded.
     pub async fn stop(&self, grace: Duration) {
         self.inner.stopping.store(true, Ordering::Release);
+        let grace = if awake(Bug::GraceNotWaited) { Duration::ZERO } else { grace };
         let runs: Vec<Running> = self.inner.runs.lock().values().cloned().collect();
         let all_down = |runs: Vec<Running>| async move {
             for mut run in runs {
@@ -377,7 +391,7 @@ impl Engine {
                 Ok(None)
             };
         }
-        let obstacle = self.inner.obstacle(machine.plan());
+        let obstacle = self.inner.obstacle_to(&machine);
         let driver = Driver::new(Arc::clone(&self.inner), machine);
         self.drive(driver, Some(Message::Input(Input::Recovered { obstacle }))).map(Some)
     }
@@ -413,6 +427,18 @@ impl Engine {
 }
 
 impl Inner {
+    /// Says why a run that was begun earlier cannot go on in this process.
+    fn obstacle_to(&self, machine: &Machine) -> Option<(&'static str, String)> {
+        let changed = || {
+            let misfit = self.library.misfit(machine.state().started.definition)?;
+            Some((
+                "handler_changed",
+                format!("a handler has changed since the run was started: {misfit}; resume the run where it fits"),
+            ))
+        };
+        self.obstacle(machine.plan()).or_else(changed)
+    }
+
     /// Says why a run with this plan cannot go on in this process.
     fn obstacle(&self, plan: &Plan) -> Option<(&'static str, String)> {
         let missing = plan.handlers().find(|name| self.handlers.get(name.as_str()).is_none());
@@ -420,7 +446,7 @@ impl Inner {
             let message = format!("handler `{name}` is not registered in this program; resume the run where it is");
             return Some(("handler_missing", message));
         }
-        let missing = secrets::missing(plan);
+        let missing = secrets::missing(plan, self.options.secrets.as_deref());
         if missing.is_empty() {
             return None;
         }

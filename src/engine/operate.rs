@@ -7,10 +7,17 @@ use tokio::sync::oneshot;
 
 use super::driver::{Driver, Message};
 use super::report::RunReport;
+use super::submit::shallow;
 use super::{Engine, EngineError};
 use crate::machine::{Input, Refusal, Stuck};
 use crate::names::{RunKey, StepName};
 use crate::payload::Payload;
+
+fn signal_data(name: &str, data: Value) -> Result<Payload, EngineError> {
+    shallow(data).map_err(|why| {
+        EngineError::Refused(Refusal::Invalid { message: format!("the data of signal `{name}` does not fit: {why}") })
+    })
+}
 
 impl Engine {
     /// Gives a run a message. It is durable when this returns.
@@ -24,7 +31,8 @@ impl Engine {
         name: String,
         data: Value,
     ) -> Result<RunReport, EngineError> {
-        self.operate(run, Input::Signal { id, name, data: Payload::of(data) }).await
+        let data = signal_data(&name, data)?;
+        self.operate(run, Input::Signal { id, name, data }).await
     }
 
     /// Gives a run a message without making it go on: for a process that does not stay, and in which nobody resumes the
@@ -42,6 +50,7 @@ impl Engine {
         if self.inner.runs.lock().contains_key(&run) {
             return self.signal(run, id, name, data).await;
         }
+        let data = signal_data(&name, data)?;
         let machine = self.inner.library.machine(run)?;
         if machine.state().is_final() {
             let state = machine.state();
@@ -50,7 +59,7 @@ impl Engine {
         let (driver, running) = Driver::new(Arc::clone(&self.inner), machine);
         let (reply, done) = oneshot::channel();
         let _ = running.mailbox.send(Message::Hold);
-        let _ = running.mailbox.send(Message::Operate(Input::Signal { id, name, data: Payload::of(data) }, reply));
+        let _ = running.mailbox.send(Message::Operate(Input::Signal { id, name, data }, reply));
         driver.passing().run().await;
         match done.await {
             Ok(result) => result?,
@@ -135,7 +144,7 @@ impl Engine {
         }
         let mut machine = self.inner.library.machine(run)?;
         let now = self.inner.clock.now();
-        let obstacle = self.inner.obstacle(machine.plan());
+        let obstacle = self.inner.obstacle_to(&machine);
         let taken = machine.advance(now, Input::Recovered { obstacle });
         match taken.and_then(|_| machine.advance(now, input.clone())) {
             Err(Stuck::Refused(refusal)) => Err(refusal.into()),

@@ -5,11 +5,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::failure::Failure;
-use crate::machine::event::{CallKind, Place};
-use crate::machine::event::{Cause, Compensation, Conclusion, Entry, Event, Status};
-use crate::machine::state::{Alarm, ItemState, RunState, Stage};
+use crate::machine::event::{Cause, Compensation, Conclusion, Place, Status};
+use crate::machine::state::{ItemState, RunState, Stage};
 use crate::plan::{Action, Plan, StepIx};
-use crate::time::Timestamp;
 
 /// What can be said of a run. Its JSON is part of flowrun's interface: `"v": 1`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -82,7 +80,7 @@ pub struct StepReport {
 /// Why a run is parked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ParkedReport {
-    /// A code such as `step`, `pivot`, `handler_missing`, `secret_missing`, `recovery`.
+    /// A code such as `step`, `pivot`, `handler_missing`, `handler_changed`, `secret_missing`, `recovery`.
     pub code: String,
     /// The reason in a sentence.
     pub message: String,
@@ -117,7 +115,7 @@ pub struct OwedReport {
 impl RunReport {
     /// Makes the report of a state.
     #[must_use]
-    pub fn new(plan: &Plan, state: &RunState, finished_at: Option<Timestamp>, undone: Vec<String>) -> Self {
+    pub fn new(plan: &Plan, state: &RunState) -> Self {
         let indexes = || (0..plan.steps.len()).map(|n| StepIx(u32::try_from(n).unwrap_or(u32::MAX)));
         let steps = indexes().map(|ix| {
             let error = state.step_error(ix).map(|e| ErrorReport::new(e, None));
@@ -138,7 +136,6 @@ impl RunReport {
             }),
             Stage::Pending | Stage::Running | Stage::Ended(_) => None,
         });
-        let timers = state.alarms.iter().filter(|(_, alarm)| !matches!(alarm, Alarm::Deadline));
         Self {
             v: 1,
             run_id: state.started.id.clone(),
@@ -149,14 +146,14 @@ impl RunReport {
             error: error_of(state, conclusion),
             steps: steps.collect(),
             started_at: state.started_at.to_string(),
-            finished_at: finished_at.map(|at| at.to_string()),
+            finished_at: state.finished_at.map(|at| at.to_string()),
             parked: state
                 .parked
                 .as_ref()
                 .map(|p| ParkedReport { code: p.code.to_string(), message: p.message.clone() }),
             waiting_for: waiting_for.collect(),
-            next_timer_at: timers.map(|(at, _)| *at).next().filter(|_| !state.is_final()).map(|at| at.to_string()),
-            undone,
+            next_timer_at: state.next_alarm().map(|at| at.to_string()),
+            undone: state.undone.iter().map(ToString::to_string).collect(),
             owed: if conclusion.is_some_and(|c| c.compensation == Compensation::Incomplete) {
                 indexes().flat_map(|ix| owed_by(plan, state, ix)).collect()
             } else {
@@ -248,14 +245,5 @@ pub fn word(status: Status) -> &'static str {
         Status::Completed => "completed",
         Status::Failed => "failed",
         Status::Cancelled => "cancelled",
-    }
-}
-
-/// Returns the step that an event says was undone.
-pub(super) fn undone_step(entry: &Entry) -> Option<String> {
-    match &entry.event {
-        Event::CallSucceeded { call, .. } if call.kind == CallKind::Undo => Some(call.place.to_string()),
-        Event::MarkedDone { place, .. } => Some(place.to_string()),
-        _ => None,
     }
 }

@@ -1,18 +1,29 @@
 //! Secrets: filled in at the last moment, and taken out of everything that is recorded or shown (SPEC 6.15).
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use crate::failure::Failure;
 use crate::machine::key;
 use crate::payload::Payload;
 use crate::plan::Plan;
+use crate::teeth::{Bug, awake};
 
 /// What stands for the value of a secret wherever it would otherwise be seen.
 const MASK: &str = "***";
 
-/// Returns the names of a plan's secrets that the environment does not have.
-pub(super) fn missing(plan: &Plan) -> Vec<String> {
-    plan.secrets.iter().filter(|name| std::env::var(name).is_err()).cloned().collect()
+/// Secrets that are given, by name; the environment is asked where there are none.
+type Given<'a> = Option<&'a BTreeMap<String, String>>;
+
+fn value_of(name: &str, given: Given<'_>) -> Option<String> {
+    given.map_or_else(|| std::env::var(name).ok(), |given| given.get(name).cloned())
+}
+
+/// Returns the names of a plan's secrets that are not to be had.
+pub(super) fn missing(plan: &Plan, given: Given<'_>) -> Vec<String> {
+    plan.secrets.iter().filter(|name| value_of(name, given).is_none()).cloned().collect()
 }
 
 /// The values of a plan's secrets, beside what stands for them in recorded inputs.
@@ -24,30 +35,30 @@ struct Secret {
 }
 
 impl Filled {
-    /// Reads the secrets from the environment.
+    /// Reads the secrets.
     ///
     /// # Errors
     /// The names of those that are missing.
-    pub(super) fn of(plan: &Plan, salt: &[u8; 32]) -> Result<Self, Vec<String>> {
-        let missing = missing(plan);
+    pub(super) fn of(plan: &Plan, salt: &[u8; 32], given: Given<'_>) -> Result<Self, Vec<String>> {
+        let missing = missing(plan, given);
         if !missing.is_empty() {
             return Err(missing);
         }
         let read = |name: &String| {
-            let value = std::env::var(name).ok()?;
+            let value = value_of(name, given)?;
             Some(Secret { placeholder: key::placeholder(salt, name), value })
         };
         Ok(Self(plan.secrets.iter().filter_map(read).collect()))
     }
 
     /// Puts the values in the places of their placeholders.
-    pub(super) fn fill(&self, input: &Value) -> Value {
+    pub(super) fn fill<'a>(&self, input: &'a Value) -> Cow<'a, Value> {
         if self.0.is_empty() {
-            return input.clone();
+            return Cow::Borrowed(input);
         }
-        replaced(input, &|text| {
+        Cow::Owned(replaced(input, &|text| {
             self.0.iter().fold(text.to_owned(), |text, secret| text.replace(&secret.placeholder, &secret.value))
-        })
+        }))
     }
 
     /// Takes the values out of an output.
@@ -60,7 +71,7 @@ impl Filled {
 
     /// Takes the values out of an error.
     pub(super) fn hide_in_failure(&self, mut failure: Failure) -> Failure {
-        if !self.0.is_empty() {
+        if !self.0.is_empty() && !awake(Bug::SecretsShown) {
             failure.message = self.hidden(&failure.message);
             failure.details = failure.details.map(|details| self.hide(details));
         }

@@ -3,9 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use parking_lot::Mutex;
-use tokio::sync::mpsc::UnboundedSender;
 
-use super::driver::Message;
+use super::driver::{Mailbox, Message};
 use crate::machine::policy::breaker::{Admission, BreakerState, Health};
 use crate::machine::state::CallIx;
 use crate::names::ServiceName;
@@ -18,7 +17,7 @@ pub(super) struct Asker {
     pub(super) call: CallIx,
     pub(super) service: ServiceName,
     pub(super) policy: Service,
-    pub(super) mailbox: UnboundedSender<Message>,
+    pub(super) mailbox: Mailbox,
 }
 
 #[derive(Debug, Default)]

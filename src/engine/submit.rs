@@ -11,11 +11,13 @@ use uuid::Uuid;
 use super::driver::{Driver, Message};
 use super::library::Workflow;
 use super::{Engine, EngineError, InputError, secrets};
+use crate::dsl::schema::unfit;
 use crate::machine::event::RunStarted;
 use crate::machine::{Input, Machine, key};
 use crate::names::{RunKey, is_run_id};
-use crate::payload::Payload;
+use crate::payload::{DEPTH_MAX, Payload, dismantle, is_shallow};
 use crate::store::journal::{LiveRow, StartRow};
+use crate::teeth::{Bug, awake};
 
 /// How many places of a bad input are named.
 const INPUT_ERRORS_SHOWN: usize = 100;
@@ -68,13 +70,18 @@ impl Engine {
             return Err(EngineError::Input(vec![InputError { pointer: String::new(), message }]));
         }
         self.inner.library.keep(&workflow);
-        let input = Payload::of(input);
+        let input = shallow(input)
+            .map_err(|message| EngineError::Input(vec![InputError { pointer: String::new(), message }]))?;
         if let Some(id) = &id
             && let Some(run) = self.inner.journal.run_by_id(id)?
         {
             return self.attach(run, id.clone(), &workflow, &input).await;
         }
-        workflow.check_start(&input)?;
+        check_input(&workflow, &input)?;
+        let missing = secrets::missing(&workflow.plan, self.inner.options.secrets.as_deref());
+        if !missing.is_empty() {
+            return Err(EngineError::Secrets(missing));
+        }
         if let Some((_, message)) = self.inner.obstacle(&workflow.plan) {
             return Err(EngineError::Definition(message));
         }
@@ -128,7 +135,7 @@ impl Engine {
         let (_, state) = self.inner.library.state(run)?;
         let differs = if state.started.workflow != workflow.plan.name {
             Some(format!("it is a run of workflow `{}`", state.started.workflow))
-        } else if state.started.input != *input {
+        } else if state.started.input != *input && !awake(Bug::AttachIgnoresInput) {
             Some("it was started with another input".to_owned())
         } else if state.started.definition != workflow.fingerprint {
             Some("it was started with another version of the workflow or another configuration".to_owned())
@@ -154,18 +161,34 @@ impl Workflow {
     /// What does not fit, or which secrets are missing.
     pub fn check_start(&self, input: &Payload) -> Result<(), EngineError> {
         check_input(self, input)?;
-        let missing = secrets::missing(&self.plan);
+        let missing = secrets::missing(&self.plan, None);
         if missing.is_empty() { Ok(()) } else { Err(EngineError::Secrets(missing)) }
     }
 }
 
+/// Makes a payload of what a program passes in, which may be deeper than any reader would let through.
+///
+/// # Errors
+/// That it is too deep.
+pub(super) fn shallow(value: Value) -> Result<Payload, String> {
+    if is_shallow(&value, DEPTH_MAX) {
+        return Ok(Payload::of(value));
+    }
+    dismantle(value);
+    Err(format!("it nests more than {DEPTH_MAX} levels deep"))
+}
+
 fn check_input(workflow: &Workflow, input: &Payload) -> Result<(), EngineError> {
     let Some(validator) = &workflow.input else { return Ok(()) };
-    let error = |e: jsonschema::ValidationError<'_>| InputError {
-        pointer: e.instance_path().to_string(),
-        message: e.to_string(),
-    };
-    let errors: Vec<InputError> = validator.iter_errors(input.value()).take(INPUT_ERRORS_SHOWN).map(error).collect();
+    let error =
+        |e: jsonschema::ValidationError<'_>| InputError { pointer: e.instance_path().to_string(), message: unfit(&e) };
+    let mut all = validator.iter_errors(input.value());
+    let mut errors: Vec<InputError> = all.by_ref().take(INPUT_ERRORS_SHOWN).map(error).collect();
+    let more = all.count();
+    if more > 0 {
+        let message = format!("{more} more places do not fit");
+        errors.push(InputError { pointer: String::new(), message });
+    }
     if errors.is_empty() { Ok(()) } else { Err(EngineError::Input(errors)) }
 }
 

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::failure::ErrorKind;
 use crate::failure::Failure;
-use crate::payload::Payload;
+use crate::payload::{DEPTH_MAX, Payload, dismantle, is_shallow};
 
 /// The code of an input that does not fit the handler's type: permanent, the handler was not called.
 pub const BAD_INPUT: &str = "bad_input";
@@ -72,7 +72,13 @@ impl StepError {
     /// Adds whatever else there is to say; templates read it as `error.details`.
     #[must_use]
     pub fn details(mut self, details: impl Into<Value>) -> Self {
-        self.0.details = Some(details.into());
+        let details = details.into();
+        if is_shallow(&details, DEPTH_MAX) {
+            self.0.details = Some(details);
+        } else {
+            dismantle(details);
+            self.0.message.push_str(&format!(" (its details nest more than {DEPTH_MAX} levels deep)"));
+        }
         self
     }
 

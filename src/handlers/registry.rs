@@ -371,7 +371,7 @@ impl Registry {
             };
             (entry.contract.name.clone(), Arc::new(handler))
         });
-        Ok(Handlers { by_name: handlers.collect(), ledger })
+        Ok(Handlers { by_name: handlers.collect(), ledger, states })
     }
 
     /// Reads the ledger in a store's folder; absent if these handlers keep none.
@@ -446,9 +446,16 @@ impl std::fmt::Debug for Handler {
 pub struct Handlers {
     by_name: BTreeMap<HandlerName, Arc<Handler>>,
     ledger: Option<Arc<dyn Ledger>>,
+    states: Arc<States>,
 }
 
 impl Handlers {
+    /// Returns the state of type `T` that these handlers share.
+    #[must_use]
+    pub fn state<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        self.states.get::<T>().map(|state| state.0)
+    }
+
     /// Returns the handler called `name`.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Arc<Handler>> {

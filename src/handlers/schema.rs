@@ -8,6 +8,8 @@ use schemars::JsonSchema;
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use serde_json::Value;
 
+use crate::dsl::schema::unfit;
+
 /// How many violations one message tells.
 const TOLD: usize = 5;
 
@@ -89,7 +91,7 @@ fn violation(error: &ValidationError<'_>) -> String {
         _ => {
             let path = error.instance_path().to_string();
             let path = path.trim_start_matches('/').replace('/', ".");
-            return if path.is_empty() { error.to_string() } else { format!("{path}: {error}") };
+            return if path.is_empty() { unfit(error) } else { format!("{path}: {}", unfit(error)) };
         }
     };
     let depth = |error: &ValidationError<'_>| error.instance_path().to_string().matches('/').count();
@@ -98,7 +100,7 @@ fn violation(error: &ValidationError<'_>) -> String {
         // No branch got inside: name the last one that is not the null of an optional field.
         _ => match branches.iter().flatten().find(|e| !is_null_branch(e)) {
             Some(other) => violation(other),
-            None => error.to_string(),
+            None => unfit(error),
         },
     }
 }

@@ -3,7 +3,7 @@
 //! A function qualifies if it takes a [`StepCtx`], up to four [`State`]s and an input, and returns a `Result`, at once
 //! or as a future. One that returns at once may block: it runs off the async threads.
 
-use std::any::{TypeId, type_name};
+use std::any::{Any, TypeId, type_name};
 use std::future::Future;
 use std::panic::resume_unwind;
 use std::pin::Pin;
@@ -17,7 +17,7 @@ use serde_json::Value;
 use super::context::{State, States, StepCtx};
 use super::outcome::{BAD_INPUT, BAD_OUTPUT, Confirmation, OTHER_ERROR, Reply, StepError};
 use super::schema;
-use crate::payload::Payload;
+use crate::payload::{Payload, dismantle};
 
 /// A handler's answer to come.
 pub type Replying = Pin<Box<dyn Future<Output = Result<Reply, StepError>> + Send>>;
@@ -63,7 +63,7 @@ impl<T: Serialize + JsonSchema + Send + 'static> HandlerOutput for T {
     }
 
     fn into_reply(self) -> Result<Reply, StepError> {
-        written(&self).map(Reply::Output)
+        written(self).map(Reply::Output)
     }
 }
 
@@ -76,7 +76,7 @@ impl<T: Serialize + JsonSchema + Send + 'static> HandlerOutput for Confirmation<
 
     fn into_reply(self) -> Result<Reply, StepError> {
         Ok(Reply::Confirmation(match self {
-            Self::Done(value) => Confirmation::Done(written(&value)?),
+            Self::Done(value) => Confirmation::Done(written(value)?),
             Self::NotDone => Confirmation::NotDone,
             Self::Unknown => Confirmation::Unknown,
         }))
@@ -84,10 +84,17 @@ impl<T: Serialize + JsonSchema + Send + 'static> HandlerOutput for Confirmation<
 }
 
 /// The one time that an output is serialised: the text goes to the journal as it is.
-fn written<T: Serialize>(value: &T) -> Result<Payload, StepError> {
-    serde_json::to_string(value)
-        .map(Payload::of_json)
-        .map_err(|e| StepError::unknown(BAD_OUTPUT, format!("the output cannot be written as JSON: {e}")))
+fn written<T: Serialize + 'static>(value: T) -> Result<Payload, StepError> {
+    let written = Payload::write(&value)
+        .map_err(|e| StepError::unknown(BAD_OUTPUT, format!("the output cannot be written as JSON: {e}")));
+    let mut value = value;
+    if written.is_err()
+        && let Some(value) = (&mut value as &mut dyn Any).downcast_mut::<Value>()
+    {
+        // A value too deep to be written is also too deep to be dropped as it is.
+        dismantle(value.take());
+    }
+    written
 }
 
 fn read<T: DeserializeOwned>(input: &Value) -> Result<T, StepError> {

@@ -1,12 +1,12 @@
 //! Stopping, undoing and ending (SPEC 6.9, 6.10, 6.12, 6.20).
 
 use super::event::{CallKind, Cause, Conclusion, Event, Outcome, Place, Status};
-use super::forward::{cancelled, template_failure};
+use super::forward::{cancelled, shallow, template_failure};
 use super::state::{CallIx, Phase, Progress, Stage, count};
 use super::table::IllegalTransition;
 use super::{Command, Machine};
-use crate::payload::Payload;
 use crate::plan::{Action, StepIx};
+use crate::teeth::{Bug, awake};
 
 type Done = Result<(), IllegalTransition>;
 
@@ -56,7 +56,7 @@ impl Machine {
         let gives_up = matches!(self.state.cause, Some(Cause::Cancelled { compensate: false, .. }));
         if gives_up {
             self.conclude()?;
-        } else if self.state.pivoted {
+        } else if self.state.pivoted && !awake(Bug::PivotIgnored) {
             let message = "the run is past its point of no return and cannot be undone".to_owned();
             self.emit(Event::RunParked { code: "pivot".into(), message })?;
         } else {
@@ -76,6 +76,7 @@ impl Machine {
         for ix in ready {
             for call in self.undos_of(ix) {
                 let begun = self.state.call(call).is_some_and(|c| c.progress != Progress::Idle);
+                let begun = begun && !(awake(Bug::ItemUndoneTwice) && call.item.is_some());
                 if !begun && !self.asked.contains_key(&call) {
                     self.request(call)?;
                     moved = true;
@@ -94,7 +95,7 @@ impl Machine {
             let item = step.foreach.is_some().then_some(*item);
             for tried in state.tried() {
                 let owed = members.get(usize::from(tried.member)).is_some_and(|m| self.state.is_left(m, tried));
-                if owed && !tried.undo_failed() {
+                if owed && !tried.undo_failed() || awake(Bug::ItemUndoneTwice) && item.is_some() && tried.is_undone() {
                     calls.push(CallIx { step: ix, item, member: tried.member, kind: CallKind::Undo });
                 }
             }
@@ -128,10 +129,10 @@ impl Machine {
         let output = match (&self.state.cause, &self.plan.output) {
             (None, Some(template)) if self.state.conclusion.is_none() => {
                 let scope = self.state.scope(&self.plan, self.plan.order.iter().copied());
-                match template.render(&scope, &self.limits) {
-                    Ok(value) => Some(Payload::of(value)),
+                let rendered = template.render(&scope, &self.limits).map_err(|e| template_failure("output", &e));
+                match rendered.and_then(|value| shallow("output", value)) {
+                    Ok(output) => Some(output),
                     Err(error) => {
-                        let error = template_failure("output", &error);
                         return self.start_drain(Cause::Failed { place: None, error });
                     }
                 }

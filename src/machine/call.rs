@@ -3,6 +3,7 @@
 use super::state::{CallState, Progress};
 use crate::failure::Failure;
 use crate::payload::Payload;
+use crate::teeth::{Bug, awake, reach};
 use crate::time::Timestamp;
 
 /// Why a change is impossible, before it is known which event it came from.
@@ -32,9 +33,35 @@ pub(super) enum Change {
     GivenUp,
 }
 
+impl Change {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Started { .. } => "started",
+            Self::Succeeded { .. } => "succeeded",
+            Self::Failed { attempt: 0, .. } => "refused",
+            Self::Failed { .. } => "failed",
+            Self::CutOff { .. } => "cut off",
+            Self::GivenUp => "given up",
+        }
+    }
+}
+
+impl Progress {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Running { .. } => "running",
+            Self::BackingOff { .. } => "backing off",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 impl CallState {
     /// The transitions of a call. Rows are what it does now, columns what happens.
     pub(super) fn apply(&mut self, change: Change) -> Result<(), Why> {
+        let (before, what) = (self.progress, change.name());
         let progress = match (self.progress, change) {
             (Progress::Idle | Progress::BackingOff { .. }, Change::Started { attempt, probe, input, at }) => {
                 if attempt != self.attempts + 1 {
@@ -60,7 +87,13 @@ impl CallState {
                 Progress::Succeeded
             }
             (Progress::Running { attempt: now, .. }, Change::CutOff { attempt }) if now == attempt => {
+                if awake(Bug::CrashUsesUpAnAttempt) {
+                    self.counted += 1;
+                }
                 self.counted -= 1;
+                if awake(Bug::CounterLostOnRestart) {
+                    (self.counted, self.first_at) = (0, None);
+                }
                 Progress::Idle
             }
             (Progress::Idle | Progress::BackingOff { .. } | Progress::Failed, Change::GivenUp) => Progress::Failed,
@@ -81,6 +114,7 @@ impl CallState {
             | (Progress::Succeeded, Change::GivenUp) => return Err("the call is over"),
         };
         self.progress = progress;
+        reach(|| format!("call {} on {what}: {}", before.name(), progress.name()));
         Ok(())
     }
 }

@@ -197,7 +197,7 @@ pub enum Event {
     RunInterrupted,
     /// Nothing can go on without a person.
     RunParked {
-        /// Why: a code such as `step`, `pivot`, `handler_missing`, `secret_missing`, `recovery`, and a sentence.
+        /// Why: a code such as `step`, `pivot`, `handler_missing`, `handler_changed`, `secret_missing`, `recovery`, and a sentence.
         code: Code,
         /// The sentence.
         message: String,

@@ -4,13 +4,15 @@ use serde_json::Value;
 
 use super::event::{Answer, CallKind, Cause, Event, Outcome, Place, SkipReason};
 use super::policy::retry::next_attempt;
-use super::state::{CallIx, End, MemberState, Phase, Progress, Stage, count};
+use super::state::{CallIx, End, ItemState, MemberState, Phase, Progress, Stage, count};
 use super::table::IllegalTransition;
 use super::{Command, Machine, key, may_begin};
 use crate::failure::ErrorKind;
 use crate::failure::Failure;
-use crate::payload::Payload;
+use crate::limits::raised_by;
+use crate::payload::{DEPTH_MAX, Payload};
 use crate::plan::{Action, Member, OnError, OnSkip, Plan, StepIx, Wait, WaitLimit};
+use crate::teeth::{Bug, awake};
 use crate::template::{TemplateError, kind_of};
 use crate::time::Timestamp;
 
@@ -76,12 +78,15 @@ impl Machine {
         if let Some(foreach) = &step.foreach {
             return match foreach.items.eval(&scope, &self.limits) {
                 Ok(Value::Array(items)) if items.len() as u64 > self.limits.items => {
-                    let message =
-                        format!("`foreach` has {} items, and the limit `items` is {}", items.len(), self.limits.items);
-                    self.fail_step(ix, Failure::new("limit", ErrorKind::Permanent, message))
+                    let limit = self.limits.items;
+                    let message = format!("`foreach` has {} items, and the limit `items` is {limit}", items.len());
+                    self.fail_step(ix, over("items", message))
                 }
                 Ok(Value::Array(items)) => {
-                    let items = Payload::of(Value::Array(items));
+                    let items = match shallow("foreach", Value::Array(items)) {
+                        Ok(items) => items,
+                        Err(error) => return self.fail_step(ix, error),
+                    };
                     self.emit(Event::ItemsListed { step: step.name.clone(), items })
                 }
                 Ok(other) => {
@@ -176,6 +181,9 @@ impl Machine {
             self.cursors.insert(ix, Cursor { next: 0, running: count(running) });
         }
         let keeps_going = step.on_error == OnError::Continue || self.first_failed_item(ix).is_none();
+        if !keeps_going {
+            self.withdraw_items(ix);
+        }
         loop {
             let cursor = self.cursors.get_mut(&ix).expect("it was made above");
             if cursor.next >= total || cursor.running >= foreach.concurrency || !keeps_going {
@@ -194,6 +202,19 @@ impl Machine {
             self.end_list(ix)?;
         }
         Ok(())
+    }
+
+    /// Withdraws items that wait for a place of their service: after a failure none begins.
+    fn withdraw_items(&mut self, ix: StepIx) {
+        let items = &self.state.step(ix).items;
+        let begun =
+            |item: Option<u32>| item.is_some_and(|item| items.get(&item).is_some_and(|i| !i.members.is_empty()));
+        let before = self.asked.len();
+        self.asked.retain(|call, _| call.step != ix || call.kind != CallKind::Forward || begun(call.item));
+        let withdrawn = count(before - self.asked.len());
+        if let Some(cursor) = self.cursors.get_mut(&ix) {
+            cursor.running = cursor.running.saturating_sub(withdrawn);
+        }
     }
 
     /// Ends a step with items after its last item, or because no more are begun.
@@ -220,13 +241,34 @@ impl Machine {
             None if ended < total => Outcome::Failed { error: cancelled("the run stopped before every item was done") },
             None => Outcome::Succeeded { output: None },
         };
+        let outcome = match (&outcome, self.too_large_a_list(ix)) {
+            (Outcome::Succeeded { .. }, Some(error)) => Outcome::Failed { error },
+            _ => outcome,
+        };
         self.cursors.remove(&ix);
         self.settle(ix, place, outcome)
     }
 
+    /// Says that the outputs of all items together are larger than an output may be. Their effects are known, so the
+    /// step has failed and is undone like any other.
+    fn too_large_a_list(&self, ix: StepIx) -> Option<Failure> {
+        let items = &self.state.step(ix).items;
+        let of_items = items.values().map(|item| match &item.end {
+            Some(End::Succeeded(output)) => output.text().len() as u64 + 1,
+            _ => "null,".len() as u64,
+        });
+        let bytes = 1 + of_items.sum::<u64>().max(1);
+        let limit = self.limits.payload_bytes;
+        (bytes > limit).then(|| {
+            let message =
+                format!("the outputs of all items have {bytes} bytes, and the limit `payload_bytes` is {limit}");
+            over("payload_bytes", message)
+        })
+    }
+
     fn first_failed_item(&self, ix: StepIx) -> Option<(u32, &End)> {
         let step = self.state.step(ix);
-        let first = *step.failed_items.first()?;
+        let first = step.culprit?;
         Some((first, step.items.get(&first)?.end.as_ref()?))
     }
 
@@ -254,7 +296,8 @@ impl Machine {
             let due = may_begin(undo.progress, self.now);
             return if due { self.request(call.with_kind(CallKind::Undo)) } else { Ok(()) };
         }
-        if tried.is_unknown() && member.confirm.is_some() && tried.answer.is_none() && tried.undo.is_none() {
+        let asks = member.confirm.is_some() && !awake(Bug::ConfirmNotAsked);
+        if tried.is_unknown() && asks && tried.answer.is_none() && tried.undo.is_none() {
             let progress = tried.confirm.as_ref().map(|c| c.progress).unwrap_or_default();
             if progress == Progress::Failed {
                 let attempt = tried.confirm.as_ref().map_or(0, |c| c.attempts);
@@ -267,13 +310,14 @@ impl Machine {
         }
 
         let undo_first = tried.is_owed(member) && !tried.undo_failed();
-        let verdict = verdict_of(tried);
+        let verdict = verdict_of(state, tried);
         if draining || tried.undo_failed() {
             // After a failed undo nobody can say what is there: the step is unknown (SPEC 6.5).
             let verdict = if tried.undo_failed() { as_unknown(verdict) } else { verdict };
             return self.settle(ix, Place { step: plan.step(ix).name.clone(), item }, verdict);
         }
         let next = self.next_member(&plan, members, ix, item, tried);
+        let undo_first = undo_first && !awake(Bug::FallbackWithoutUndo);
         if undo_first && (matches!(next, Ok(Some(_))) || plan.step(ix).on_error == OnError::Continue) {
             return self.request(call.with_kind(CallKind::Undo));
         }
@@ -382,13 +426,18 @@ impl Machine {
     }
 
     fn render_input(&self, call: &crate::plan::Call, scope: &crate::template::Scope) -> Result<Payload, Failure> {
-        let value = call.with.render(scope, &self.limits).map_err(|e| template_failure("with", &e))?;
-        let input = Payload::of(value);
+        let mut value = call.with.render(scope, &self.limits).map_err(|e| template_failure("with", &e))?;
+        if awake(Bug::TemplateRenderedTwice) {
+            let again = crate::template::Template::parse(&value).0.render(scope, &self.limits);
+            value = again.map_err(|e| template_failure("with", &e))?;
+        }
+        let input = shallow("with", value)?;
         let bytes = input.text().len() as u64;
-        if bytes > self.limits.payload_bytes {
+        let most = self.limits.payload_bytes + u64::from(awake(Bug::LimitOffByOne));
+        if bytes > most {
             let message =
                 format!("the input has {bytes} bytes, and the limit `payload_bytes` is {}", self.limits.payload_bytes);
-            return Err(Failure::new("limit", ErrorKind::Permanent, message));
+            return Err(over("payload_bytes", message));
         }
         Ok(input)
     }
@@ -434,11 +483,15 @@ impl Machine {
         self.emit(Event::CallStarted { call: id, via, attempt, until, input, probe })?;
         let forward =
             call.with_kind(if call.kind == CallKind::Finally { CallKind::Finally } else { CallKind::Forward });
-        let mut key = key::idempotency_key(&self.state.started.salt, &plan, forward, self.state.generation(forward));
+        let generation = self.state.generation(forward) + if awake(Bug::NewKeyOnRetry) { attempt - 1 } else { 0 };
+        let mut key = key::idempotency_key(&self.state.started.salt, &plan, forward, generation);
         match call.kind {
             CallKind::Forward | CallKind::Finally => {}
             CallKind::Confirm => key.push_str("/confirm"),
             CallKind::Undo => key.push_str("/undo"),
+        }
+        if awake(Bug::AnotherKey) && attempt > 1 {
+            key.push_str("/again");
         }
         let input = self.state.call(call).and_then(|c| c.input.clone()).unwrap_or_else(|| Payload::of(Value::Null));
         self.in_flight.insert(call);
@@ -477,6 +530,11 @@ impl Machine {
         if self.state.is_final() {
             return Ok(());
         }
+        if awake(Bug::LateResultTaken)
+            && let Some(Progress::Running { attempt, .. }) = self.state.call(call).map(|c| c.progress)
+        {
+            return self.ended(call, attempt, result.clone());
+        }
         let result = match result {
             Ok(output) => serde_json::json!({ "output": **output.value() }),
             Err(error) => serde_json::json!({ "error": error.to_json() }),
@@ -489,7 +547,7 @@ impl Machine {
         self.in_flight.remove(&call);
         let plan = std::sync::Arc::clone(&self.plan);
         let Some(planned) = call.in_plan(&plan) else { return Ok(()) };
-        let goes_on = call.kind != CallKind::Forward || self.state.phase == Phase::Running;
+        let goes_on = call.kind != CallKind::Forward || self.state.phase == Phase::Running || awake(Bug::DrainRetries);
         let retry_at = match self.state.call(call) {
             Some(state) if goes_on && attempt > 0 && error.code != "crashed" => {
                 let dice = key::dice(&self.state.started.salt, &plan, call, attempt);
@@ -530,9 +588,12 @@ impl Machine {
 }
 
 /// Returns how a member whose call is over leaves its item.
-fn verdict_of(tried: &MemberState) -> Outcome {
+fn verdict_of(item: &ItemState, tried: &MemberState) -> Outcome {
     let error = tried.forward.error.clone().unwrap_or_else(super::table::crashed);
-    if tried.is_unknown() { Outcome::Unknown { error } } else { Outcome::Failed { error } }
+    // A fallback's failure says nothing about a member before it that may have acted and was not undone.
+    let left = item.members.iter().any(|member| member.is_unknown() && !member.is_undone());
+    let unsure = item.unsure.iter().any(|ix| item.members.iter().all(|member| member.member != *ix));
+    if tried.is_unknown() || left || unsure { Outcome::Unknown { error } } else { Outcome::Failed { error } }
 }
 
 fn as_unknown(outcome: Outcome) -> Outcome {
@@ -542,10 +603,30 @@ fn as_unknown(outcome: Outcome) -> Outcome {
     }
 }
 
+/// Makes the known failure of something that is over a limit.
+pub(super) fn over(limit: &str, message: String) -> Failure {
+    Failure::new("limit", ErrorKind::Permanent, message + &raised_by(limit))
+}
+
+/// Makes a payload of what a template made, which may nest the levels of its values in its own.
+pub(super) fn shallow(what: &str, value: Value) -> Result<Payload, Failure> {
+    let payload = Payload::of(value);
+    if payload.is_shallow() {
+        return Ok(payload);
+    }
+    let message = format!("{what}: the value nests more than {DEPTH_MAX} levels deep");
+    Err(Failure::new("limit", ErrorKind::Permanent, message))
+}
+
 /// Makes the known failure of a template that could not be rendered.
 pub(super) fn template_failure(what: &str, error: &TemplateError) -> Failure {
     let code = if error.limit { "limit" } else { "template" };
-    Failure::new(code, ErrorKind::Permanent, format!("{what}: {}", error.message))
+    let mut message = format!("{what}: {}", error.message);
+    // How to raise a limit is a part of saying that it was reached.
+    if let Some(help) = error.help.as_ref().filter(|_| error.limit) {
+        message.push_str(&format!(" ({help})"));
+    }
+    Failure::new(code, ErrorKind::Permanent, message)
 }
 
 /// The error of what was stopped because the run stops.

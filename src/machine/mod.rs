@@ -47,6 +47,7 @@ use crate::limits::Limits;
 use crate::names::{RunKey, ServiceName, StepName};
 use crate::payload::Payload;
 use crate::plan::{Plan, StepIx};
+use crate::teeth::{Bug, awake};
 use crate::time::Timestamp;
 
 /// What happened outside the machine.
@@ -367,15 +368,11 @@ impl Machine {
             if self.held || self.state.parked.is_some() || self.state.is_final() {
                 return Ok(());
             }
-            if self.state.phase == Phase::Running && self.state.events >= self.limits.events {
-                let error = Failure::new(
-                    "limit",
-                    crate::failure::ErrorKind::Permanent,
-                    format!(
-                        "the run has {} events, and the limit `events` is {}",
-                        self.state.events, self.limits.events
-                    ),
-                );
+            let full = self.state.events >= self.limits.events && !awake(Bug::EventsWithoutEnd);
+            if self.state.phase == Phase::Running && full {
+                let (events, limit) = (self.state.events, self.limits.events);
+                let error =
+                    forward::over("events", format!("the run has {events} events, and the limit `events` is {limit}"));
                 self.start_drain(Cause::Failed { place: None, error })?;
             }
             if let Some((step, item)) = self.todo.pop_first() {
@@ -408,7 +405,7 @@ impl Machine {
                 let foreach = self.plan.step(step_ix).foreach.is_some();
                 step.items
                     .iter()
-                    .filter(|(_, item)| item.end.is_none())
+                    .filter(|(_, item)| item.end.is_none() && !awake(Bug::PrefixSkipsAStep))
                     .map(move |(item, _)| (step_ix, foreach.then_some(*item)))
             })
             .collect();
@@ -482,7 +479,7 @@ pub fn fold(key: RunKey, plan: &Plan, entries: impl IntoIterator<Item = Entry>) 
 fn may_begin(progress: Progress, at: Timestamp) -> bool {
     match progress {
         Progress::Idle => true,
-        Progress::BackingOff { until } => until <= at,
+        Progress::BackingOff { until } => until <= at || awake(Bug::BackOffNotWaited),
         Progress::Running { .. } | Progress::Succeeded | Progress::Failed => false,
     }
 }

@@ -3,15 +3,18 @@
 use super::event::{Cause, Compensation, Event, Place};
 use super::state::{End, Phase, Stage};
 use super::{Machine, Refusal, Stuck};
+use crate::dsl::schema::unfit;
+use crate::limits::raised_by;
 use crate::names::StepName;
 use crate::payload::Payload;
 use crate::plan::{Action, Wait};
 use crate::suggest::nearest;
+use crate::teeth::{Bug, awake};
 
 impl Machine {
     pub(super) fn signal(&mut self, id: Option<String>, name: String, data: Payload) -> Result<(), Stuck> {
         self.refuse_final()?;
-        if id.is_some() && self.state.signals.iter().any(|s| s.id == id) {
+        if id.is_some() && self.state.signals.iter().any(|s| s.id == id) && !awake(Bug::SignalTwice) {
             return Ok(());
         }
         let waits: Vec<&Wait> = self
@@ -44,7 +47,7 @@ impl Machine {
                 let place = error.instance_path().to_string();
                 let place = if place.is_empty() { String::new() } else { format!(" at `{place}`") };
                 return Err(Refusal::Invalid {
-                    message: format!("the data of signal `{name}` does not fit{place}: {error}"),
+                    message: format!("the data of signal `{name}` does not fit{place}: {}", unfit(&error)),
                 }
                 .into());
             }
@@ -53,11 +56,13 @@ impl Machine {
         if bytes > self.limits.payload_bytes {
             let limit = self.limits.payload_bytes;
             let message =
-                format!("the data of signal `{name}` has {bytes} bytes, and the limit `payload_bytes` is {limit}");
+                format!("the data of signal `{name}` has {bytes} bytes, and the limit `payload_bytes` is {limit}")
+                    + &raised_by("payload_bytes");
             return Err(Refusal::Invalid { message }.into());
         }
-        if self.state.signals.len() as u64 >= self.limits.items {
-            let message = format!("the run holds {} signals already, the limit `items`", self.state.signals.len());
+        if self.state.signals.len() as u64 >= self.limits.items && !awake(Bug::SignalsWithoutEnd) {
+            let message = format!("the run holds {} signals already, the limit `items`", self.state.signals.len())
+                + &raised_by("items");
             return Err(Refusal::Conflict { message }.into());
         }
         // A wait whose time has come has ended, even if nobody was up to say so.
@@ -76,6 +81,9 @@ impl Machine {
         }
         let parked_behind_pivot =
             self.state.phase == Phase::Draining && self.state.parked.as_ref().is_some_and(|p| p.code == "pivot");
+        if awake(Bug::CancelAfterDrain) && self.state.phase != Phase::Running {
+            self.state.cause = Some(Cause::Cancelled { reason: None, compensate: true });
+        }
         if self.state.phase == Phase::Running || parked_behind_pivot {
             self.start_drain(Cause::Cancelled { reason, compensate })?;
         }

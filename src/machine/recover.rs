@@ -2,8 +2,9 @@
 
 use super::Machine;
 use super::event::{CallKind, Event};
-use super::state::{CallIx, Phase, Progress};
+use super::state::{Alarm, CallIx, Phase, Progress};
 use super::table::{IllegalTransition, crashed};
+use crate::teeth::{Bug, awake};
 
 /// How many processes may die with the run under way before it is parked.
 pub const DEATHS_MAX: u32 = 3;
@@ -25,11 +26,14 @@ impl Machine {
         if let Some((code, message)) = obstacle {
             return self.emit(Event::RunParked { code: code.into(), message });
         }
-        if self.state.deaths >= DEATHS_MAX {
+        if self.state.deaths >= DEATHS_MAX && !awake(Bug::NeverParked) {
             let message = format!(
                 "the process died {DEATHS_MAX} times in a row while this run was under way; `retry` tries again"
             );
             return self.emit(Event::RunParked { code: "recovery".into(), message });
+        }
+        if awake(Bug::BackoffFromRestart) {
+            self.back_off_anew();
         }
         self.cut_off()?;
         if self.state.phase == Phase::Running {
@@ -37,6 +41,17 @@ impl Machine {
         }
         self.rescan();
         Ok(())
+    }
+
+    /// The deliberate bug of that name: every back-off takes its whole time once more.
+    fn back_off_anew(&mut self) {
+        let calls: Vec<(crate::time::Timestamp, Alarm)> = self.state.alarms.iter().copied().collect();
+        for (due, alarm) in calls {
+            if matches!(alarm, Alarm::Call(_)) && due > self.now {
+                self.state.alarms.remove(&(due, alarm));
+                self.state.alarms.insert((self.now.after(std::time::Duration::from_secs(60)), alarm));
+            }
+        }
     }
 
     /// Handles attempts that the state has as under way and that no process carries out any more.

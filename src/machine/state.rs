@@ -14,6 +14,7 @@ use crate::failure::Failure;
 use crate::names::{Code, RunKey};
 use crate::payload::Payload;
 use crate::plan::{Action, Call, Member, Plan, Step, StepIx};
+use crate::teeth::{Bug, awake};
 use crate::time::Timestamp;
 
 /// A call, by indexes into the plan: small, ordered as the file is.
@@ -208,7 +209,7 @@ impl MemberState {
     pub fn may_have_acted(&self, member: &Member) -> bool {
         let denied = self.answer == Some(Answer::NotDone)
             && member.confirm.as_ref().and_then(|c| c.contract.as_ref()).is_some_and(|c| c.blocks_late);
-        self.output.is_some() || (self.unclear && !denied)
+        self.output.is_some() || (self.unclear && !denied && !awake(Bug::ForgetUnknown))
     }
 
     /// Tells whether the member has been undone, by its undo or by hand.
@@ -244,6 +245,12 @@ pub enum End {
 }
 
 impl End {
+    /// Tells whether it succeeded or may have.
+    #[must_use]
+    pub fn may_have_happened(&self) -> bool {
+        matches!(self, Self::Succeeded(_) | Self::Unknown(_))
+    }
+
     /// Returns what was recorded as an end.
     #[must_use]
     pub fn of(outcome: Outcome, output: impl FnOnce() -> Payload) -> Self {
@@ -327,8 +334,19 @@ pub struct StepState {
     pub ended_items: u32,
     /// The items that have ended without success.
     pub failed_items: BTreeSet<u32>,
+    /// The item that was the first to end without success.
+    pub culprit: Option<u32>,
     /// Whether the run went past it: the steps that need it may start.
     pub passed: bool,
+}
+
+impl StepState {
+    /// Tells whether it, or an item of it, succeeded or stays unknown: if it is a pivot, the run is past it.
+    #[must_use]
+    pub fn is_past_pivot(&self) -> bool {
+        let ended = matches!(&self.stage, Stage::Ended(end) if end.may_have_happened());
+        ended || self.items.values().any(|item| item.end.as_ref().is_some_and(End::may_have_happened))
+    }
 }
 
 /// The order of undoing: which steps still wait for others to be undone.
@@ -379,6 +397,10 @@ pub struct RunState {
     pub events: u64,
     /// How it ends, once that is decided.
     pub conclusion: Option<Conclusion>,
+    /// When it became final, the last time that it did.
+    pub finished_at: Option<Timestamp>,
+    /// What was undone, by a handler or by a person, in that order.
+    pub undone: Vec<Place>,
     /// The steps that have not been passed.
     pub open: usize,
     /// Steps whose needs have all ended and that have not begun.
@@ -420,6 +442,8 @@ impl RunState {
             signals: Vec::new(),
             pivoted: false,
             undone_before: false,
+            finished_at: None,
+            undone: Vec::new(),
             deadline: started.deadline,
             deaths: 0,
             put_down: false,

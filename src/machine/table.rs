@@ -19,8 +19,11 @@ use crate::failure::Failure;
 use crate::names::StepName;
 use crate::payload::Payload;
 use crate::plan::{OnError, Plan, Step, StepIx};
-use crate::teeth::{Bug, awake};
+use crate::teeth::{Bug, awake, reach};
 use crate::time::Timestamp;
+
+/// Codes of parked runs that lack something in the process: a resume looks for it again.
+pub const OBSTACLES: [&str; 3] = ["handler_missing", "handler_changed", "secret_missing"];
 
 /// An event that cannot have happened in the state it was applied to.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,6 +46,8 @@ impl RunState {
         let number = self.events;
         self.events += 1;
         self.put_down = entry.event == Event::RunInterrupted;
+        let (phase, parked) = (self.phase.clone(), if self.parked.is_some() { ", parked" } else { "" });
+        reach(|| format!("{phase:?}{parked}: {}", super::history::type_of(&entry.event)));
         self.change(plan, entry.at, &entry.event).map_err(|why| IllegalTransition {
             number,
             event: super::history::type_of(&entry.event).to_owned(),
@@ -56,14 +61,10 @@ impl RunState {
             Event::RunResumed { clean } => {
                 self.must_not_be_final()?;
                 if !clean {
-                    self.deaths += 1;
+                    self.deaths = if awake(Bug::RecoveryCounterNotKept) { 1 } else { self.deaths + 1 };
                 }
                 // What the process lacked may be there now; the engine looks again and parks it again if not.
-                if self
-                    .parked
-                    .as_ref()
-                    .is_some_and(|p| ["handler_missing", "secret_missing"].contains(&p.code.as_str()))
-                {
+                if self.parked.as_ref().is_some_and(|p| OBSTACLES.contains(&p.code.as_str())) {
                     self.unpark(at);
                 }
                 Ok(())
@@ -124,7 +125,10 @@ impl RunState {
                         self.member_mut(call)?.output = Some(output.clone());
                         self.end_item(plan, call.step, call.item, End::Succeeded(output.clone()))
                     }
-                    CallKind::Undo => self.undo_is_over(plan, call.step),
+                    CallKind::Undo => {
+                        self.undone.push(call.id(plan).place);
+                        self.undo_is_over(plan, call.step)
+                    }
                     CallKind::Confirm | CallKind::Finally => Ok(()),
                 }
             }
@@ -135,13 +139,16 @@ impl RunState {
                 }
                 let change = Change::Failed { attempt: *attempt, error: error.clone(), retry_at: *retry_at };
                 self.change_call(plan, call, change)?;
-                let crashed = error.code == "crashed";
-                if !crashed {
+                // A refusal before the handler was called says nothing about what brings the process down.
+                let heard = (*attempt > 0 || awake(Bug::RefusalResetsDeaths)) && error.code != "crashed";
+                if heard && !awake(Bug::RecoveryCounterNotReset) {
                     self.deaths = 0;
                 }
                 match call.kind {
                     CallKind::Forward => {
-                        self.member_mut(call)?.unclear |= *attempt > 0 && error.kind == ErrorKind::Unknown;
+                        let unclear = *attempt > 0 && error.kind == ErrorKind::Unknown;
+                        let member = self.member_mut(call)?;
+                        member.unclear = unclear || (member.unclear && !awake(Bug::UnclearForgotten));
                         Ok(())
                     }
                     CallKind::Undo if retry_at.is_none() => self.undo_is_over(plan, call.step),
@@ -196,6 +203,7 @@ impl RunState {
                     self.must_be_at_rest()?;
                 }
                 self.phase = Phase::Finished;
+                self.finished_at = Some(at);
                 self.parked = None;
                 self.deadline = None;
                 self.alarms.clear();
@@ -208,6 +216,9 @@ impl RunState {
                     return Err("the run is not final");
                 }
                 self.phase = Phase::Undoing;
+                if awake(Bug::FinallyRunsAgain) {
+                    (self.conclusion, self.finally) = (None, vec![CallState::default(); self.finally.len()]);
+                }
                 for undo in self.members_mut().filter_map(|m| m.undo.as_mut()) {
                     if undo.progress == Progress::Failed {
                         **undo =
@@ -228,6 +239,7 @@ impl RunState {
                 for (member, left) in item.members.iter_mut().zip(left) {
                     member.marked_done |= left;
                 }
+                self.undone.push(place.clone());
                 let compensation = self.compensation(plan);
                 known(self.conclusion.as_mut())?.compensation = compensation;
                 Ok(())
@@ -384,7 +396,7 @@ impl RunState {
 
     fn take_signal(&mut self, name: &str) -> Result<Payload, Why> {
         let signal = self.signals.iter_mut().find(|s| !s.used && s.name == name).ok_or("no such signal has arrived")?;
-        signal.used = true;
+        signal.used = !awake(Bug::SignalTakenTwice);
         Ok(signal.data.clone())
     }
 
@@ -400,12 +412,13 @@ impl RunState {
         step.ended_items += 1;
         if end.error().is_some() {
             step.failed_items.insert(item);
+            step.culprit.get_or_insert(item);
         }
         Ok(())
     }
 
     fn note_pivot(&mut self, plan: &Plan, ix: StepIx, end: &End) {
-        self.pivoted |= plan.step(ix).pivot && matches!(end, End::Succeeded(_) | End::Unknown(_));
+        self.pivoted |= plan.step(ix).pivot && end.may_have_happened();
     }
 
     fn end_step(&mut self, plan: &Plan, ix: StepIx, end: End) -> Result<(), Why> {
@@ -451,7 +464,10 @@ impl RunState {
             return Err("it is being undone already");
         }
         self.phase = Phase::Draining;
-        self.parked = None;
+        if self.parked.take().is_some_and(|parked| parked.code == "recovery") {
+            // As with a retry, a person has decided that the run goes on.
+            self.deaths = 0;
+        }
         self.cause.get_or_insert_with(|| cause.clone());
         if let (Some(first), Cause::Cancelled { .. }) = (&mut self.cause, cause) {
             // A run parked behind its point of no return may still be given up: then it ends as cancelled.
@@ -493,7 +509,8 @@ impl RunState {
             && self.phase == Phase::Running
         {
             self.alarms.remove(&(deadline, Alarm::Deadline));
-            let deadline = deadline.after(at.since(parked.at));
+            let rest = if awake(Bug::DeadlineWhileParked) { std::time::Duration::ZERO } else { at.since(parked.at) };
+            let deadline = deadline.after(rest);
             self.deadline = Some(deadline);
             self.alarms.insert((deadline, Alarm::Deadline));
         }
@@ -528,12 +545,15 @@ impl RunState {
                 }
             }
             state.ended_items -= count(std::mem::take(&mut state.failed_items).len());
+            state.culprit = None;
             if state.stage == Stage::Pending {
                 self.ready.insert(ix);
             } else {
                 self.lists.insert(ix);
             }
         }
+        // A pivot that was unknown and is tried once more may yet turn out to have failed.
+        self.pivoted = plan.steps.iter().zip(&self.steps).any(|(step, state)| step.pivot && state.is_past_pivot());
         Ok(())
     }
 
@@ -582,6 +602,13 @@ impl RunState {
         self.undo.left -= 1;
         if *owed == 0 {
             self.undo.ready.remove(&ix);
+            if awake(Bug::FailedUndoStopsSiblings)
+                && members_of(self.step(ix), plan.step(ix)).any(|(_, m)| m.undo_failed())
+            {
+                self.undo.left = 0;
+                self.undo.ready.clear();
+                return Ok(());
+            }
             self.take_turns(plan, vec![ix]);
         }
         Ok(())

@@ -21,7 +21,7 @@ use crate::diag::{Finding, FindingCode, Span, in_file_order};
 use crate::dsl::document::{self, Document};
 use crate::dsl::setting::Duration as DurationSetting;
 use crate::dsl::setting::{Condition, Count};
-use crate::dsl::tree::{Part, Tree, join};
+use crate::dsl::tree::{FINDINGS_MAX, Part, Tree, join};
 use crate::handlers::contract::Contracts;
 use crate::names::{Code, StepName};
 use crate::template::{Expression, Reference, Template, TemplateError};
@@ -73,7 +73,7 @@ pub fn compile(loaded: &Loaded, contracts: &Contracts) -> Result<Plan, Vec<Findi
         })
         .collect();
     let services = document.services.iter().map(|(n, s)| (n.as_str().into(), compiler.service(n, s))).collect();
-    let deadline = compiler.optional_duration(document.deadline.as_ref(), "/deadline");
+    let deadline = compiler.bound(document.deadline.as_ref(), "/deadline");
     let output = document.output.as_ref().map(|map| compiler.template(&Value::Object(map.clone()), "/output"));
 
     let mut findings = compiler.findings;
@@ -217,7 +217,7 @@ impl Compiler<'_> {
             with,
             service: call.service.as_ref().map(|service| service.value.into()),
             timeout: match &call.timeout {
-                Some(timeout) => self.duration(Some(timeout.value), &timeout.pointer, TIMEOUT),
+                Some(timeout) => self.bound(Some(timeout.value), &timeout.pointer).unwrap_or(TIMEOUT),
                 None => TIMEOUT,
             },
             retry: call.retry.as_ref().map_or_else(Retry::default, |retry| self.retry(retry)),
@@ -245,7 +245,7 @@ impl Compiler<'_> {
             jitter: merged.jitter.unwrap_or(otherwise.jitter),
             errors: merged.errors.as_ref().map(codes),
             except: merged.except.as_ref().map(codes).unwrap_or_default(),
-            within: self.duration_at(merged.within.as_ref()),
+            within: merged.within.as_ref().and_then(|at| self.bound(Some(at.value), &at.pointer)),
         }
     }
 
@@ -255,7 +255,7 @@ impl Compiler<'_> {
             let at = join(&at, "breaker");
             Breaker {
                 failures: self.count(Some(&breaker.failures), &join(&at, "failures"), 1),
-                within: self.duration(Some(&breaker.within), &join(&at, "within"), Duration::ZERO),
+                within: self.bound(Some(&breaker.within), &join(&at, "within")).unwrap_or_default(),
                 cooldown: self.duration(Some(&breaker.cooldown), &join(&at, "cooldown"), Duration::ZERO),
             }
         });
@@ -310,6 +310,12 @@ impl Compiler<'_> {
         self.fitting(read, pointer)
     }
 
+    /// A length of time that may not be zero.
+    fn bound(&mut self, written: Option<&DurationSetting>, pointer: &str) -> Option<Duration> {
+        let read = self.settings.bound(written?);
+        self.fitting(read, pointer)
+    }
+
     fn count(&mut self, written: Option<&Count>, pointer: &str, otherwise: u32) -> u32 {
         let Some(written) = written else { return otherwise };
         let read = self.settings.count(written);
@@ -333,7 +339,10 @@ impl Compiler<'_> {
     }
 
     fn error(&mut self, code: FindingCode, span: Span, message: String, help: Option<String>) {
-        self.findings.push(Finding::error(code, span, message).help_if(help));
+        // Whoever wants to know what is wrong with a workflow checks it; here one finding says that it cannot be used.
+        if self.findings.len() <= FINDINGS_MAX {
+            self.findings.push(Finding::error(code, span, message).help_if(help));
+        }
     }
 }
 

@@ -56,6 +56,17 @@ impl Settings {
         }
     }
 
+    /// Reads a length of time that bounds something: none at all would let nothing happen.
+    pub(crate) fn bound(&self, written: &setting::Duration) -> Result<Duration, Misfit> {
+        let time = self.duration(written)?;
+        if time.is_zero() {
+            let value = self.value(&written.0)?;
+            let help = "Leave it out for the default, or write how long it may take, such as `30s`.";
+            return Err(misfit(&written.0, &value, "a duration above zero", Some(help.to_owned())));
+        }
+        Ok(time)
+    }
+
     /// Reads a whole number of at least one.
     pub(crate) fn count(&self, written: &setting::Count) -> Result<u32, Misfit> {
         let value = self.value(&written.0)?;

@@ -9,9 +9,10 @@
 mod clock;
 mod file;
 mod fit;
-mod judge;
-mod play;
-mod read;
+pub(crate) mod judge;
+pub(crate) mod play;
+pub(crate) mod read;
+pub(crate) mod rules;
 mod show;
 
 #[cfg(test)]
@@ -26,7 +27,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use self::judge::Effects;
-use self::play::{CrashPoint, Ending, Script};
+use self::play::{Committed, CrashPoint, Ending, Script};
 use self::read::{Case, Suite};
 use crate::check;
 use crate::definition::{Definition, Overrides};
@@ -50,6 +51,9 @@ const CRASHES_TOLD: usize = 3;
 pub struct TestOptions {
     /// Only scenarios with this in their name.
     pub filter: Option<String>,
+    /// Takes up every scenario from every so manieth prefix of its journals, whatever it says of crashes and instead of
+    /// them; from none if this is 0.
+    pub prefixes: usize,
     /// The limits in force.
     pub limits: Limits,
 }
@@ -86,6 +90,8 @@ pub struct ScenarioResult {
     pub took: Duration,
     /// How many times it was repeated with a crash.
     pub crash_points: usize,
+    /// From how many prefixes of its journals it was taken up.
+    pub prefixes: usize,
     /// What is not as expected; nothing if it passed.
     pub failures: Vec<Failure>,
 }
@@ -183,8 +189,8 @@ fn run_file(path: &Path, registry: &Registry, options: &TestOptions) -> FileResu
         if options.filter.as_ref().is_some_and(|part| !case.name.contains(part.as_str())) {
             continue;
         }
-        let script = Script { case, workflow, registry, limits: &options.limits };
-        result.scenarios.push(run_case(script, &effects));
+        let script = Script { case, workflow, registry, limits: &options.limits, secrets: None };
+        result.scenarios.push(run_case(script, &effects, options.prefixes));
     }
     result
 }
@@ -265,7 +271,7 @@ fn compile(suite: &Suite, case: &Case, contracts: &Contracts, limits: &Limits) -
     Err(Uncompiled::Workflow(Box::new(source), wrong))
 }
 
-fn run_case(script: Script<'_>, effects: &Effects) -> ScenarioResult {
+fn run_case(script: Script<'_>, effects: &Effects, prefixes: usize) -> ScenarioResult {
     let case = script.case;
     let calm = play::play(script, None);
     let wrong = judge::judge(case, &calm, effects, script.limits, false);
@@ -274,19 +280,24 @@ fn run_case(script: Script<'_>, effects: &Effects) -> ScenarioResult {
         description: case.description.clone(),
         took: calm.took,
         crash_points: 0,
+        prefixes: 0,
         failures: Vec::new(),
     };
     if !wrong.is_empty() {
         result.failures.push(Failure { crash: None, mismatches: wrong, histories: calm.histories });
         return result;
     }
-    if !case.crash {
-        return result;
+    if case.crash && prefixes == 0 {
+        let points = crash_points(&calm);
+        (result.crash_points, result.failures) = sweep(script, &calm, &points, effects);
     }
-    let points = crash_points(&calm);
-    let (played, failures) = sweep(script, &calm, &points, effects);
-    result.crash_points = played;
-    result.failures = failures;
+    if prefixes > 0 {
+        let points: Vec<_> =
+            prefix_points(&calm).into_iter().skip(case.name.len() % prefixes).step_by(prefixes).collect();
+        let (played, failures) = sweep(script, &calm, &points, effects);
+        result.prefixes = played;
+        result.failures.extend(failures);
+    }
     result
 }
 
@@ -310,8 +321,14 @@ fn sweep(
                 return;
             }
             let crashed = play::play(script, Some(*point));
-            let mut wrong = judge::judge(script.case, &crashed, effects, script.limits, true);
-            wrong.extend(judge::compare(calm, &crashed, effects));
+            let mut wrong = if script.case.crash && !matches!(point, CrashPoint::Part { whole: false, .. }) {
+                let mut wrong = judge::judge(script.case, &crashed, effects, script.limits, true);
+                wrong.extend(judge::compare(calm, &crashed, effects));
+                wrong
+            } else {
+                crashed.problems.iter().map(|problem| Mismatch::said("scenario", problem.clone())).collect()
+            };
+            wrong.extend(rules::broken(&script.workflow.plan, &crashed, effects));
             if !crashed.crashed {
                 wrong.push(Mismatch::said("scenario", "the crash point was not reached".to_owned()));
             }
@@ -333,19 +350,31 @@ fn sweep(
 }
 
 /// Returns every place in a playthrough where the process can die.
-fn crash_points(calm: &Ending) -> Vec<(CrashPoint, String)> {
+pub(crate) fn crash_points(calm: &Ending) -> Vec<(CrashPoint, String)> {
     let mut points = Vec::new();
-    for (n, last) in (0..).zip(&calm.commits) {
+    for (n, Committed { last, .. }) in (0..).zip(&calm.commits) {
         let told = |word: &str| format!("killed just {word} commit {n} (`{last}`) was durable");
         points.push((CrashPoint::Commit { number: n, durable: false }, told("before")));
         points.push((CrashPoint::Commit { number: n, durable: true }, told("after")));
     }
-    for (n, (attempt, acted)) in calm.attempts.iter().enumerate() {
+    for (n, attempt) in calm.attempts.iter().enumerate() {
         let before = format!("killed in {attempt}, before the handler acted");
         points.push((CrashPoint::Attempt { number: n, moment: Moment::Before }, before));
-        if *acted {
+        if attempt.acted {
             let after = format!("killed in {attempt}, after the handler acted");
             points.push((CrashPoint::Attempt { number: n, moment: Moment::After }, after));
+        }
+    }
+    points
+}
+
+/// Returns every prefix that the journals of a playthrough have: after each record of each commit.
+fn prefix_points(calm: &Ending) -> Vec<(CrashPoint, String)> {
+    let mut points = Vec::new();
+    for (number, Committed { last, records: all }) in (0..).zip(&calm.commits) {
+        for records in 1..=*all {
+            let text = format!("cut after record {records} of {all} of commit {number} (`{last}`)");
+            points.push((CrashPoint::Part { number, records, whole: records == *all }, text));
         }
     }
     points

@@ -21,10 +21,10 @@ use crate::faults::CallFacts;
 use crate::handlers::{Handlers, LedgerEntry, Registry, World};
 use crate::limits::Limits;
 use crate::machine::Refusal;
-use crate::machine::event::{Cause, Entry, Event};
+use crate::machine::event::{CallKind, Cause, Entry, Event};
 use crate::machine::history;
 use crate::machine::state::RunState;
-use crate::names::RunKey;
+use crate::names::{HandlerName, MemberName, RunKey, StepName};
 use crate::plan::Plan;
 use crate::store::journal::{Journal, RunRow};
 use crate::store::memory::{CommitFate, MemoryStore};
@@ -32,7 +32,7 @@ use crate::template::Scope;
 use crate::time::{Clock, Timestamp};
 
 /// When every scenario starts: 2026-01-01T00:00:00Z.
-pub(super) const START: Timestamp = Timestamp(1_767_225_600_000);
+pub(crate) const START: Timestamp = Timestamp(1_767_225_600_000);
 
 /// How long a scenario may take in its own time.
 const VIRTUAL_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -48,43 +48,106 @@ const GRACE: Duration = Duration::from_secs(10);
 
 /// Where the process is killed, besides what the scenario says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum CrashPoint {
+pub(crate) enum CrashPoint {
     /// Around a commit, counted from 0: just after it is durable, or just before.
     Commit { number: u64, durable: bool },
+    /// Inside a commit: only so many of its records are durable. No store does that to a commit; it makes every prefix
+    /// of a journal.
+    Part { number: u64, records: usize, whole: bool },
     /// Around what the handler does in an attempt, counted from 0.
     Attempt { number: usize, moment: Moment },
 }
 
 /// What a playthrough needs.
 #[derive(Clone, Copy)]
-pub(super) struct Script<'a> {
-    pub(super) case: &'a Case,
-    pub(super) workflow: &'a Arc<Workflow>,
-    pub(super) registry: &'a Registry,
-    pub(super) limits: &'a Limits,
+pub(crate) struct Script<'a> {
+    pub(crate) case: &'a Case,
+    pub(crate) workflow: &'a Arc<Workflow>,
+    pub(crate) registry: &'a Registry,
+    pub(crate) limits: &'a Limits,
+    /// The secrets; those of the environment if there are none.
+    pub(crate) secrets: Option<&'a Arc<BTreeMap<String, String>>>,
+}
+
+/// An attempt of a call.
+#[derive(Clone, Debug)]
+pub(crate) struct Attempt {
+    pub(crate) step: StepName,
+    pub(crate) item: Option<u32>,
+    pub(crate) member: MemberName,
+    pub(crate) handler: HandlerName,
+    pub(crate) kind: CallKind,
+    pub(crate) number: u32,
+    pub(crate) key: String,
+    /// Whether the handler acted.
+    pub(crate) acted: bool,
+    /// Whether a fault did what it says.
+    pub(crate) fault: bool,
+}
+
+impl Attempt {
+    fn of(call: &CallFacts<'_>) -> Self {
+        Self {
+            step: call.step.clone(),
+            item: call.item,
+            member: call.member.clone(),
+            handler: call.handler.clone(),
+            kind: call.kind,
+            number: call.attempt,
+            key: call.key.to_owned(),
+            acted: false,
+            fault: false,
+        }
+    }
+
+    fn is_of(&self, call: &CallFacts<'_>) -> bool {
+        (&self.step, self.item, &self.member, self.kind, self.number, self.key.as_str())
+            == (call.step, call.item, call.member, call.kind, call.attempt, call.key)
+    }
+}
+
+impl std::fmt::Display for Attempt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { step, handler, number, .. } = self;
+        let item = self.item.map_or_else(String::new, |item| format!("[{item}]"));
+        write!(f, "attempt {number} of `{step}{item}` ({handler})")
+    }
+}
+
+/// A commit of a playthrough.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Committed {
+    /// Its last event in short.
+    pub(crate) last: String,
+    /// How many records it has.
+    pub(crate) records: usize,
 }
 
 /// How a playthrough ended.
 #[derive(Debug, Default)]
-pub(super) struct Ending {
+pub(crate) struct Ending {
     /// Each run's report as JSON, with its exit code.
-    pub(super) reports: Vec<Value>,
+    pub(crate) reports: Vec<Value>,
+    /// Each run that was not refused, as it ended and as it is recorded.
+    pub(crate) runs: Vec<(RunReport, Vec<Entry>)>,
     /// What templates see of the first run.
-    pub(super) scope: Scope,
-    pub(super) ledger: Vec<LedgerEntry>,
-    pub(super) calls: Counts,
-    /// Each commit by its last event.
-    pub(super) commits: Vec<String>,
-    /// Each attempt, and whether its handler acted.
-    pub(super) attempts: Vec<(String, bool)>,
+    pub(crate) scope: Scope,
+    pub(crate) ledger: Vec<LedgerEntry>,
+    pub(crate) calls: Counts,
+    pub(crate) commits: Vec<Committed>,
+    pub(crate) attempts: Vec<Attempt>,
     /// Each run's events in short.
-    pub(super) histories: Vec<Vec<String>>,
+    pub(crate) histories: Vec<Vec<String>>,
     /// How long it took in its own time.
-    pub(super) took: Duration,
+    pub(crate) took: Duration,
     /// What went wrong with the playthrough itself.
-    pub(super) problems: Vec<String>,
+    pub(crate) problems: Vec<String>,
+    /// Actions that were refused, or whose time never came.
+    pub(crate) unmet: Vec<String>,
+    /// The handlers, with the state they were left in.
+    pub(crate) handlers: Option<Handlers>,
     /// Whether the crash point was reached.
-    pub(super) crashed: bool,
+    pub(crate) crashed: bool,
 }
 
 /// How a life ended.
@@ -115,12 +178,13 @@ struct Memory {
     /// By action and run.
     deeds: Vec<Vec<Progress>>,
     calls: Counts,
-    commits: BTreeMap<u64, String>,
-    attempts: Vec<(String, bool)>,
+    commits: BTreeMap<u64, Committed>,
+    attempts: Vec<Attempt>,
     crash: Option<CrashPoint>,
     /// How long the process is down after its present death.
     down: Duration,
     problems: Vec<String>,
+    unmet: Vec<String>,
 }
 
 struct Shared {
@@ -165,7 +229,7 @@ struct Play<'a> {
 }
 
 /// Plays a scenario, with a crash at `crash`.
-pub(super) fn play(script: Script<'_>, crash: Option<CrashPoint>) -> Ending {
+pub(crate) fn play(script: Script<'_>, crash: Option<CrashPoint>) -> Ending {
     let clock = LivesClock::at(START);
     let setup = script.case.setup.clone();
     let world = World { dir: None, setup, clock: Arc::new(clock.clone()) };
@@ -187,6 +251,7 @@ pub(super) fn play(script: Script<'_>, crash: Option<CrashPoint>) -> Ending {
         crash,
         down: Duration::ZERO,
         problems: Vec::new(),
+        unmet: Vec::new(),
     };
     let shared = Arc::new(Shared {
         memory: Mutex::new(memory),
@@ -291,6 +356,11 @@ impl Play<'_> {
                     shared.kill(Duration::ZERO);
                     if durable { CommitFate::WriteThenHang } else { CommitFate::Hang }
                 }
+                Some(CrashPoint::Part { number: n, records, .. }) if n == number => {
+                    shared.memory.lock().crash = None;
+                    shared.kill(Duration::ZERO);
+                    CommitFate::WritePart(records)
+                }
                 _ => CommitFate::Write,
             }
         })
@@ -335,13 +405,18 @@ impl Play<'_> {
         let observer = Arc::new(move |recorded: &Recorded<'_>| {
             let Recorded { id, entry, state, plan, .. } = recorded;
             let number = commits.commits().saturating_sub(1);
-            shared.memory.lock().commits.insert(number, in_short(entry));
+            let mut memory = shared.memory.lock();
+            let commit = memory.commits.entry(number).or_default();
+            commit.last = in_short(entry);
+            commit.records += 1;
+            drop(memory);
             if let Some(run) = ids.iter().position(|known| known == id) {
                 shared.look(&deeds, run, state, plan, entry.at);
             }
         });
         EngineOptions {
             limits: self.script.limits.clone(),
+            secrets: self.script.secrets.cloned(),
             faults: Some(Arc::new(self.script.case.faults.clone())),
             observer: Some(observer),
             killer: Some(killer),
@@ -460,7 +535,7 @@ impl Play<'_> {
                         match done {
                             Ok(_) => {}
                             Err(EngineError::Refused(refusal)) => {
-                                memory.problems.push(refused(n, deed, &refusal));
+                                memory.unmet.push(refused(n, deed, &refusal));
                             }
                             Err(error) => return Err(error),
                         }
@@ -517,7 +592,7 @@ impl Play<'_> {
         let journal: Arc<dyn Journal> = Arc::clone(store) as _;
         let contracts = self.handlers.contracts();
         let view = crate::engine::view::View::new(journal, contracts, self.script.limits.clone());
-        let mut ending = Ending { took, ..Ending::default() };
+        let mut ending = Ending { took, handlers: Some(self.handlers.clone()), ..Ending::default() };
         for (run, (id, ..)) in self.runs.iter().enumerate() {
             let Ok(Some(key)) = store.run_by_id(id) else {
                 ending.reports.push(self.refused[run].take().unwrap_or_else(|| json!({ "run_id": id })));
@@ -528,6 +603,7 @@ impl Play<'_> {
                 (Ok(report), Ok(entries)) => {
                     ending.reports.push(shown(&report, store.run(key).ok().flatten()));
                     ending.histories.push(entries.iter().map(|(_, entry)| in_short_with_time(entry)).collect());
+                    ending.runs.push((report, entries.into_iter().map(|(_, entry)| entry).collect()));
                 }
                 (Err(error), _) | (_, Err(error)) => ending.problems.push(error.to_string()),
             }
@@ -545,15 +621,12 @@ impl Play<'_> {
         let mut memory = self.shared.memory.lock();
         ending.crashed = memory.crash.is_none();
         ending.problems.append(&mut memory.problems);
+        ending.unmet.append(&mut memory.unmet);
         if ending.problems.is_empty() {
             for (n, deed) in self.deeds.iter().enumerate() {
                 let reached = memory.deeds[n].iter().any(|p| *p != Progress::Ahead);
                 if !reached {
-                    ending.problems.push(format!(
-                        "then[{n}] ({}): `{}` was never reached",
-                        deed.verb.word(),
-                        deed.when
-                    ));
+                    ending.unmet.push(format!("then[{n}] ({}): `{}` was never reached", deed.verb.word(), deed.when));
                 }
             }
         }
@@ -594,26 +667,26 @@ impl Shared {
     /// Notes an attempt, and says whether the process dies there.
     fn attempt(&self, call: &CallFacts<'_>, moment: Moment) -> bool {
         let mut memory = self.memory.lock();
+        let last = |attempts: &mut Vec<Attempt>| attempts.iter_mut().rev().position(|a| a.is_of(call));
         match moment {
             Moment::Before => {
                 *memory.calls.entry(call.handler.to_string()).or_default() += 1;
-                let item = call.item.map_or_else(String::new, |item| format!("[{item}]"));
-                let text = format!("attempt {} of `{}{item}` ({})", call.attempt, call.step, call.handler);
-                memory.attempts.push((text, false));
+                memory.attempts.push(Attempt::of(call));
             }
-            Moment::After => {
-                let item = call.item.map_or_else(String::new, |item| format!("[{item}]"));
-                let text = format!("attempt {} of `{}{item}` ({})", call.attempt, call.step, call.handler);
-                if let Some(attempt) = memory.attempts.iter_mut().rev().find(|(known, acted)| *known == text && !acted)
-                {
-                    attempt.1 = true;
+            Moment::After | Moment::Fault => {
+                let attempts = &mut memory.attempts;
+                if let Some(back) = last(attempts) {
+                    let at = attempts.len() - 1 - back;
+                    attempts[at].acted |= moment == Moment::After;
+                    attempts[at].fault |= moment == Moment::Fault;
                 }
             }
         }
         let dies = match memory.crash {
             Some(CrashPoint::Attempt { number, moment: at }) if at == moment => match moment {
                 Moment::Before => memory.attempts.len() == number + 1,
-                Moment::After => memory.attempts.get(number).is_some_and(|(_, acted)| *acted),
+                Moment::After => memory.attempts.get(number).is_some_and(|attempt| attempt.acted),
+                Moment::Fault => false,
             },
             _ => false,
         };

@@ -18,7 +18,7 @@ use crate::dsl::schema::Form;
 use crate::dsl::tree::join;
 use crate::dsl::{Part, Tree, json};
 use crate::faults::Faults;
-use crate::limits::Limits;
+use crate::limits::{Limits, raised_by};
 use crate::names::{StepName, is_run_id};
 use crate::suggest::nearest;
 use crate::template::{Expression, Template};
@@ -35,50 +35,74 @@ pub(super) struct Suite {
 
 /// A scenario with all that it starts from.
 #[derive(Clone, Debug)]
-pub(super) struct Case {
-    pub(super) name: String,
-    pub(super) description: Option<String>,
-    pub(super) input: Value,
-    pub(super) config: Option<Value>,
-    pub(super) seed: u64,
+pub(crate) struct Case {
+    pub(crate) name: String,
+    pub(crate) description: Option<String>,
+    pub(crate) input: Value,
+    pub(crate) config: Option<Value>,
+    pub(crate) seed: u64,
     /// What is for the handlers.
-    pub(super) setup: Map<String, Value>,
-    pub(super) faults: Faults,
-    pub(super) runs: Option<Runs>,
+    pub(crate) setup: Map<String, Value>,
+    pub(crate) faults: Faults,
+    pub(crate) runs: Option<Runs>,
     /// What of the input differs from run to run.
-    pub(super) varies: Template,
-    pub(super) then: Vec<Deed>,
-    pub(super) expect: Expect,
-    pub(super) checks: Vec<(String, Expression)>,
-    pub(super) crash: bool,
-    pub(super) places: Places,
+    pub(crate) varies: Template,
+    pub(crate) then: Vec<Deed>,
+    pub(crate) expect: Expect,
+    pub(crate) checks: Vec<(String, Expression)>,
+    pub(crate) crash: bool,
+    pub(crate) places: Places,
+}
+
+impl Case {
+    /// Returns a case that stands in no file, and expects nothing.
+    pub(crate) fn of(name: &str, input: Value) -> Self {
+        let places =
+            Places { config: String::new(), faults: String::new(), then: String::new(), expect: String::new() };
+        Self {
+            name: name.to_owned(),
+            description: None,
+            input,
+            config: None,
+            seed: 0,
+            setup: Map::new(),
+            faults: Faults::default(),
+            runs: None,
+            varies: Template::default(),
+            then: Vec::new(),
+            expect: Expect::default(),
+            checks: Vec::new(),
+            crash: false,
+            places,
+        }
+    }
 }
 
 /// Where in the file the parts of a scenario stand, as JSON pointers; with `like` they may stand in another scenario.
 #[derive(Clone, Debug)]
-pub(super) struct Places {
-    pub(super) config: String,
-    pub(super) faults: String,
-    pub(super) then: String,
-    pub(super) expect: String,
+pub(crate) struct Places {
+    pub(crate) config: String,
+    pub(crate) faults: String,
+    pub(crate) then: String,
+    pub(crate) expect: String,
 }
 
 /// What somebody does, and when.
 #[derive(Clone, Debug)]
-pub(super) struct Deed {
+pub(crate) struct Deed {
     /// `STEP.STATUS` or `run.STATUS`.
-    pub(super) when: String,
+    pub(crate) when: String,
     /// The step; nothing for the run.
-    pub(super) step: Option<StepName>,
-    pub(super) status: String,
-    pub(super) after: Duration,
-    pub(super) run: Option<u32>,
-    pub(super) verb: Verb,
+    pub(crate) step: Option<StepName>,
+    pub(crate) status: String,
+    pub(crate) after: Duration,
+    pub(crate) run: Option<u32>,
+    pub(crate) verb: Verb,
 }
 
 /// What is done.
 #[derive(Clone, Debug)]
-pub(super) enum Verb {
+pub(crate) enum Verb {
     Signal {
         name: String,
         data: Value,
@@ -128,7 +152,7 @@ static FORM: LazyLock<Form> = LazyLock::new(|| {
 /// Reads a test file.
 pub(super) fn read(path: &Path, limits: &Limits) -> Result<Suite, Invalid> {
     let shown = path.display().to_string();
-    let source = match std::fs::read(path).map(|bytes| definition::source(&shown, bytes)) {
+    let source = match definition::read_bounded(path, limits).map(|bytes| definition::source(&shown, bytes)) {
         Ok(Ok(source)) => source,
         Ok(Err((source, finding))) => return Err((source, vec![*finding])),
         Err(error) => {
@@ -241,7 +265,16 @@ impl Reader<'_> {
         let named = base.get("input").and_then(Value::as_object).filter(|input| input.len() == 1);
         let Some(name) = named.and_then(|input| input.get("file")).and_then(Value::as_str) else { return base };
         let path = self.folder.join(name);
-        let read = std::fs::read_to_string(&path).map_err(|error| error.to_string());
+        let limit = self.limits.input_bytes;
+        let read = definition::read_at_most(&path, limit).and_then(|bytes| {
+            if bytes.len() as u64 > limit {
+                return Err(format!(
+                    "it has more than {limit} bytes, the limit `input_bytes`{}",
+                    raised_by("input_bytes")
+                ));
+            }
+            String::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())
+        });
         match read.and_then(|text| json::read_json(&text, self.limits).map_err(|error| error.to_string())) {
             Ok(input) => {
                 base.insert("input".to_owned(), input);
@@ -486,7 +519,7 @@ pub(super) fn merge(target: &mut Value, patch: &Value) {
 }
 
 /// Counts by name, in the order of the names.
-pub(super) type Counts = BTreeMap<String, u64>;
+pub(crate) type Counts = BTreeMap<String, u64>;
 
 /// What a map of expectations names.
 pub(super) fn keys<T>(map: &IndexMap<String, T>) -> impl Iterator<Item = &str> {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::path::Path;
 
-use redb::{ReadTransaction, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _};
+use redb::{ReadOnlyTable, ReadTransaction, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _};
 use serde::Serialize;
 
 use super::format;
@@ -14,7 +14,7 @@ use super::guard::guarded;
 use super::journal::{DoneRow, LiveRow, RunRow, StoreError};
 use super::open::open_to_look;
 use super::tables::{
-    self, BREAKERS, BY_RUN, DEFINITIONS, DONE, Fault, IDS, JOURNAL, LIVE, hex, run_and_number, run_key, sequence,
+    self, BREAKERS, BY_RUN, DEFINITIONS, DONE, Fault, IDS, JOURNAL, LIVE, Pointer, hex, run_and_number, run_key,
 };
 use crate::machine::event::Event;
 use crate::names::RunKey;
@@ -136,7 +136,10 @@ struct Told {
     events: u64,
     /// The id and the definition in its first event.
     started: Option<(String, [u8; 32])>,
+    /// It has finished, and was perhaps taken up again.
     finished: bool,
+    /// It has been taken up again and not finished since.
+    taken_up: bool,
 }
 
 impl Walk<'_> {
@@ -145,8 +148,9 @@ impl Walk<'_> {
         let (by_run, journal) = (self.tx.open_table(BY_RUN)?, self.tx.open_table(JOURNAL)?);
         let mut present: Option<(RunKey, Told)> = None;
         for row in by_run.iter()? {
-            let (place, pointer) = row?;
+            let (place, row) = row?;
             let (run, number) = run_and_number(place.value());
+            let pointer = Pointer::of_bytes(row.value());
             if present.as_ref().is_none_or(|(of, _)| *of != run)
                 && let Some((of, told)) = present.replace((run, Told::default()))
             {
@@ -162,13 +166,15 @@ impl Walk<'_> {
                 };
                 self.report.problem(run, told.events, missing);
             }
-            told.events = number.saturating_add(1);
-            self.report.events += 1;
-            match tables::record(&journal, place.value(), pointer.value()) {
-                Ok(record) => self.event(run, number, &record, told),
-                Err(Fault::Damaged(_)) => {
-                    self.report.problem(run, number, "it is not the one that was written, or missing")
+            told.events = number.saturating_add(u64::from(pointer.count));
+            self.report.events += u64::from(pointer.count);
+            match tables::records_of(&journal, place.value(), pointer) {
+                Ok(records) => {
+                    for (record, number) in records.iter().zip(number..) {
+                        self.event(run, number, record, told);
+                    }
                 }
+                Err(Fault::Damaged(_)) => self.damaged(&journal, run, number, pointer, told)?,
                 Err(fault) => return Err(fault),
             }
         }
@@ -178,12 +184,42 @@ impl Walk<'_> {
         Ok(())
     }
 
+    /// Tells which records of a commit are damaged, as far as that can be seen.
+    fn damaged(
+        &mut self,
+        journal: &ReadOnlyTable<u64, &'static [u8]>,
+        run: RunKey,
+        first: u64,
+        pointer: Pointer,
+        told: &mut Told,
+    ) -> Result<(), Fault> {
+        let bundle = journal.get(pointer.sequence)?;
+        let records = bundle.as_ref().and_then(|bundle| tables::unbundled(bundle.value(), pointer.count));
+        let records = records.unwrap_or_default();
+        let one_by_one = records.iter().any(|record| format::decode(record).is_err());
+        if one_by_one {
+            for (record, number) in records.iter().zip(first..) {
+                self.event(run, number, record, told);
+            }
+            return Ok(());
+        }
+        let last = first + u64::from(pointer.count).max(1) - 1;
+        let message = if last == first {
+            "it is not the one that was written, or missing".to_owned()
+        } else {
+            format!("it and those up to {last} are not the ones that were written, or missing")
+        };
+        self.report.problem(run, first, message);
+        Ok(())
+    }
+
     fn event(&mut self, run: RunKey, number: u64, record: &[u8], told: &mut Told) {
         match format::decode(record).map(|entry| entry.event) {
             Ok(Event::RunStarted(_)) if number > 0 => self.report.problem(run, number, "the run starts a second time"),
             Ok(Event::RunStarted(started)) => told.started = Some((started.id, started.definition)),
             Ok(_) if number == 0 => self.report.problem(run, number, "the run does not begin with its start"),
-            Ok(Event::RunFinished(_)) => told.finished = true,
+            Ok(Event::RunFinished(_)) => (told.finished, told.taken_up) = (true, false),
+            Ok(Event::CompensateRequested) => told.taken_up = true,
             Ok(_) => {}
             Err(error) => self.report.problem(run, number, error.to_string()),
         }
@@ -193,7 +229,7 @@ impl Walk<'_> {
     fn run(&mut self, run: RunKey, told: &Told) -> Result<(), Fault> {
         let id = match tables::summary(self.tx, run) {
             Ok(Some(RunRow::Live(LiveRow { id, .. }))) => {
-                if told.finished {
+                if told.finished && !told.taken_up {
                     self.report.problem(run, None, "it has finished, and is listed as unfinished");
                 }
                 Some(id)
@@ -313,12 +349,12 @@ impl Walk<'_> {
         }
         let mut known = HashSet::new();
         for row in by_run.iter()? {
-            known.insert(sequence(row?.1.value()));
+            known.insert(Pointer::of_bytes(row?.1.value()).sequence);
         }
         for row in journal.iter()? {
             let number = row?.0.value();
             if !known.contains(&number) {
-                self.report.problem(None, None, format!("record {number} of the journal belongs to no run"));
+                self.report.problem(None, None, format!("row {number} of the journal belongs to no run"));
             }
         }
         Ok(())
@@ -414,9 +450,11 @@ pub(super) mod tests {
     fn b20_an_edited_event_is_named() {
         let problems = after(|tx| {
             let mut journal = tx.open_table(JOURNAL).expect("the table");
-            let mut edited = journal.get(4).expect("readable").expect("event 1 of run 2").value().to_vec();
-            *edited.last_mut().expect("it has bytes") ^= 1;
-            journal.insert(4, edited.as_slice()).expect("changed");
+            let bundle = journal.get(1).expect("readable").expect("the first commit of run 2").value().to_vec();
+            let mut records: Vec<Vec<u8>> =
+                tables::unbundled(&bundle, 3).expect("three records").into_iter().map(<[u8]>::to_vec).collect();
+            *records[1].last_mut().expect("it has bytes") ^= 1;
+            journal.insert(1, tables::bundle(&records).as_slice()).expect("changed");
         });
         assert_eq!(problems, [format!("run {}, event 1: {}", run(2), format::FormatError::Checksum)]);
     }
@@ -425,28 +463,36 @@ pub(super) mod tests {
     fn a_well_formed_event_in_the_place_of_another_is_named() {
         let problems = after(|tx| {
             let mut journal = tx.open_table(JOURNAL).expect("the table");
-            journal.insert(4, record(Event::UndoStarted).as_slice()).expect("changed");
+            journal.insert(3, tables::bundle(&[record(Event::UndoStarted)]).as_slice()).expect("changed");
         });
-        assert_eq!(problems, [format!("run {}, event 1: it is not the one that was written, or missing", run(2))]);
+        let expected = [
+            format!("run {}: it is listed as finished, and none of its events says so", run(2)),
+            format!("run {}, event 3: it is not the one that was written, or missing", run(2)),
+        ];
+        assert_eq!(problems, expected);
     }
 
     #[test]
     fn missing_events_and_records_without_a_run_are_named() {
         let problems = after(|tx| {
-            tx.open_table(BY_RUN).expect("the table").remove(&place(run(1), 1)).expect("changed");
-            tx.open_table(JOURNAL).expect("the table").remove(6).expect("changed");
+            tx.open_table(BY_RUN).expect("the table").remove(&place(run(2), 0)).expect("changed");
+            tx.open_table(JOURNAL).expect("the table").remove(2).expect("changed");
         });
-        // By numbers alone nothing is left over: a record is gone, and so is a place.
+        // By numbers alone nothing is left over: a row is gone, and so is a place.
         let expected = [
-            format!("run {}, event 1: it is missing", run(1)),
-            format!("run {}, event 0: it is not the one that was written, or missing", run(3)),
+            format!("run {}, event 0: it and all up to 2 are missing", run(2)),
+            format!("run {}, event 0: it and those up to 2 are not the ones that were written, or missing", run(3)),
         ];
         assert_eq!(problems, expected);
 
         let problems = after(|tx| {
-            tx.open_table(BY_RUN).expect("the table").remove(&place(run(3), 2)).expect("changed");
+            tx.open_table(BY_RUN).expect("the table").remove(&place(run(3), 0)).expect("changed");
         });
-        assert_eq!(problems, ["record 8 of the journal belongs to no run"]);
+        let expected = [
+            format!("run {}, event 0: it is missing, like all others of the run", run(3)),
+            "row 2 of the journal belongs to no run".to_owned(),
+        ];
+        assert_eq!(problems, expected);
     }
 
     #[test]

@@ -122,7 +122,8 @@ fn finished_and_changed_afterwards(store: &impl Journal) {
     assert_eq!(store.live(), Ok(vec![]));
 
     wait(store.commit(add(run(1), 2, &[b"c"]))).expect("a final run takes more events");
-    assert_eq!(store.live(), Ok(vec![]));
+    assert_eq!(store.live(), Ok(vec![(run(1), live("order-1"))]), "it is to be gone on with");
+    assert_eq!(store.run(run(1)), Ok(Some(RunRow::Live(live("order-1")))));
     let second_end = done("order-1", Compensation::Complete);
     wait(store.commit(finish(run(1), 3, &[b"d"], second_end.clone()))).expect("written");
     assert_eq!(store.run(run(1)), Ok(Some(RunRow::Done(second_end))));

@@ -146,6 +146,11 @@ fn open(bytes: &[u8]) -> Result<std::borrow::Cow<'_, [u8]>, FormatError> {
                 return Err(FormatError::Short(bytes.len()));
             };
             let length = u32::from_le_bytes(*length) as usize;
+            // Room is taken for what the body itself says it unpacks to, and for nothing else.
+            let said = zstd::zstd_safe::get_frame_content_size(packed).ok().flatten();
+            if said != Some(length as u64) {
+                return Err(FormatError::Compression(format!("it is not {length} bytes")));
+            }
             let plain = zstd::bulk::decompress(packed, length).map_err(|e| FormatError::Compression(e.to_string()))?;
             if plain.len() == length {
                 Ok(plain.into())

@@ -1,7 +1,7 @@
 //! The mark beside a store: how far it had come, so that an older copy in its place is noticed.
 //!
 //! A restored copy does not know what was done after it was made. Nothing inside it can tell, so a small file beside
-//! it says how many records the store had, written after each commit. It is not synced: a commit is durable before
+//! it says how many commits the store had, written after each commit. It is not synced: a commit is durable before
 //! the mark says so, so after a loss of power the mark may be behind the store, and never ahead of it. A mark that
 //! cannot be read, or that belongs to another store, says nothing.
 
@@ -18,7 +18,7 @@ const LENGTH: usize = 77;
 /// What a store that was opened may not know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Restored {
-    /// An older copy lies where the store was: so many records are not in it.
+    /// An older copy lies where the store was: so many commits are not in it.
     Older {
         /// How many.
         missing: u64,
@@ -35,7 +35,7 @@ pub enum Restored {
 pub(super) struct Marked {
     /// Which store.
     pub store: [u8; 16],
-    /// The number of its next record.
+    /// The number of its next commit.
     pub next: u64,
 }
 

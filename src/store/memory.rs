@@ -22,6 +22,9 @@ pub enum CommitFate {
     Write,
     /// It is written, but nobody ever learns of it: a crash just after.
     WriteThenHang,
+    /// Only its first records are written, and nobody ever learns of it. A store whose commits are whole never does
+    /// that; what is resumed from it is a run with any prefix of its journal.
+    WritePart(usize),
     /// It is not written, and nothing is any more: a crash just before.
     Hang,
     /// The disk fails; it is not written, and nothing is any more.
@@ -146,6 +149,8 @@ impl Content {
         if let Some(finish) = finish {
             self.live.remove(&run);
             self.done.insert(run, finish);
+        } else if let Some(DoneRow { id, workflow, started_at, .. }) = self.done.remove(&run) {
+            self.live.insert(run, LiveRow { id, workflow, started_at });
         }
         self.breakers.extend(breakers);
         Ok(())
@@ -190,6 +195,17 @@ impl Journal for MemoryStore {
             CommitFate::WriteThenHang => {
                 self.stopped.store(true, Ordering::SeqCst);
                 // Whether it was refused is what nobody learns.
+                let _ = content.write(commit);
+                hang()
+            }
+            CommitFate::WritePart(records) => {
+                self.stopped.store(true, Ordering::SeqCst);
+                let mut commit = commit;
+                if records < commit.records.len() {
+                    commit.records.truncate(records);
+                    commit.finish = None;
+                    commit.breakers.clear();
+                }
                 let _ = content.write(commit);
                 hang()
             }

@@ -28,7 +28,10 @@ const LINGER: Duration = Duration::from_micros(200);
 pub(super) struct Job {
     pub run: RunKey,
     pub first: u64,
-    pub records: Vec<Vec<u8>>,
+    /// The records as a row, how many they are, and the row's checksum.
+    pub bundle: Vec<u8>,
+    pub count: u32,
+    pub sum: u32,
     pub start: Option<Start>,
     pub finish: Option<Vec<u8>>,
     pub breakers: Vec<(String, Vec<u8>)>,
@@ -48,9 +51,8 @@ pub(super) struct Start {
 impl Job {
     /// Returns how much of a group's room the commit takes.
     fn room(&self) -> usize {
-        let records: usize = self.records.iter().map(Vec::len).sum();
         let start = self.start.as_ref().map_or(0, |s| s.live.len() + s.definition.as_ref().map_or(0, Vec::len));
-        1 + (records + start) / BYTES_PER_ROOM
+        1 + (self.bundle.len() + start) / BYTES_PER_ROOM
     }
 }
 
@@ -152,8 +154,17 @@ mod tests {
     fn job(n: u128, bytes: usize) -> (Job, oneshot::Receiver<Result<(), StoreError>>) {
         let (ack, answer) = oneshot::channel();
         let run = RunKey(uuid::Uuid::from_u128(n));
-        let job =
-            Job { run, first: 0, records: vec![vec![0; bytes]], start: None, finish: None, breakers: vec![], ack };
+        let job = Job {
+            run,
+            first: 0,
+            bundle: vec![0; bytes],
+            count: 1,
+            sum: 0,
+            start: None,
+            finish: None,
+            breakers: vec![],
+            ack,
+        };
         (job, answer)
     }
 

@@ -185,10 +185,13 @@ impl RedbStore {
             }
         });
         let finish = commit.finish.map(|row| format::encode_row(&row));
+        let bundle = tables::bundle(&commit.records);
         Job {
             run: commit.run,
             first: commit.first,
-            records: commit.records,
+            sum: crc32fast::hash(&bundle),
+            bundle,
+            count: u32::try_from(commit.records.len()).expect("a run has far fewer events than this counts"),
             start,
             finish,
             breakers: commit.breakers,

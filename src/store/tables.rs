@@ -11,10 +11,10 @@ use super::journal::{DoneRow, LiveRow, RunRow, StoreError};
 use crate::names::RunKey;
 use crate::teeth::{Bug, awake};
 
-/// All records of all runs, in the order of their commits.
+/// The records of all commits of all runs, one row for each commit, in the order of the commits.
 pub(super) const JOURNAL: TableDefinition<u64, &[u8]> = TableDefinition::new("journal");
-/// Where a run's records are: run and number in the run -> key in `journal`, and a seal over all three.
-pub(super) const BY_RUN: TableDefinition<&[u8; 24], &[u8; 12]> = TableDefinition::new("by_run");
+/// Where a run's records are: run and number of the commit's first event -> a [`Pointer`].
+pub(super) const BY_RUN: TableDefinition<&[u8; 24], &[u8; POINTER]> = TableDefinition::new("by_run");
 /// Summaries of runs that are not final.
 pub(super) const LIVE: TableDefinition<&[u8; 16], &[u8]> = TableDefinition::new("live");
 /// Summaries of final runs.
@@ -53,22 +53,70 @@ pub(super) fn run_and_number(place: &[u8; 24]) -> (RunKey, u64) {
     (RunKey(uuid::Uuid::from_bytes(run)), u64::from_be_bytes(number))
 }
 
-/// Returns the row of `by_run`: where the record is, sealed so that neither can be exchanged for another.
-pub(super) fn pointer(place: &[u8; 24], sequence: u64, record: &[u8]) -> [u8; 12] {
-    let mut row = [0; 12];
-    row[..8].copy_from_slice(&sequence.to_be_bytes());
-    let mut sum = crc32fast::Hasher::new();
-    sum.update(place);
-    sum.update(&row[..8]);
-    // The record's header has the checksum of its body.
-    sum.update(&record[..record.len().min(format::HEADER)]);
-    row[8..].copy_from_slice(&sum.finalize().to_be_bytes());
-    row
+/// The bytes of a row of `by_run`.
+pub(super) const POINTER: usize = 16;
+
+/// A row of `by_run`: where the records of a commit are, and how many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Pointer {
+    /// The key in `journal`.
+    pub sequence: u64,
+    /// How many records the row there has.
+    pub count: u32,
+    seal: u32,
 }
 
-/// Returns the key in `journal` that a row of `by_run` names.
-pub(super) fn sequence(pointer: &[u8; 12]) -> u64 {
-    u64::from_be_bytes(*pointer.first_chunk().expect("8 of 12 bytes"))
+impl Pointer {
+    /// Makes the row that leads from `place` to a bundle: sealed, so that neither can be exchanged for another. `sum`
+    /// is the bundle's own checksum.
+    pub fn new(place: &[u8; 24], sequence: u64, count: u32, sum: u32) -> Self {
+        let mut seal = crc32fast::Hasher::new();
+        seal.update(place);
+        seal.update(&sequence.to_be_bytes());
+        seal.update(&count.to_be_bytes());
+        seal.update(&sum.to_be_bytes());
+        Self { sequence, count, seal: seal.finalize() }
+    }
+
+    /// Returns the row as bytes.
+    pub fn to_bytes(self) -> [u8; POINTER] {
+        let mut row = [0; POINTER];
+        row[..8].copy_from_slice(&self.sequence.to_be_bytes());
+        row[8..12].copy_from_slice(&self.count.to_be_bytes());
+        row[12..].copy_from_slice(&self.seal.to_be_bytes());
+        row
+    }
+
+    /// Reads a row.
+    pub fn of_bytes(row: &[u8; POINTER]) -> Self {
+        let part = |at: usize| u32::from_be_bytes(row[at..at + 4].try_into().expect("4 of 16 bytes"));
+        let sequence = u64::from_be_bytes(*row.first_chunk().expect("8 of 16 bytes"));
+        Self { sequence, count: part(8), seal: part(12) }
+    }
+}
+
+/// Puts the records of a commit into one row: each after its length in 4 bytes, little-endian. One row costs the
+/// writer half of what a row for each record costs, and a commit is there as a whole or not at all anyway.
+pub(super) fn bundle(records: &[Vec<u8>]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(records.iter().map(|record| record.len() + 4).sum());
+    for record in records {
+        let length = u32::try_from(record.len()).expect("limits keep records far below 4 GiB");
+        bytes.extend_from_slice(&length.to_le_bytes());
+        bytes.extend_from_slice(record);
+    }
+    bytes
+}
+
+/// Takes a bundle apart; nothing if it has not exactly so many records.
+pub(super) fn unbundled(mut bundle: &[u8], count: u32) -> Option<Vec<&[u8]>> {
+    let mut records = Vec::new();
+    for _ in 0..count {
+        let (length, rest) = bundle.split_first_chunk::<4>()?;
+        let (record, rest) = rest.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
+        records.push(record);
+        bundle = rest;
+    }
+    bundle.is_empty().then_some(records)
 }
 
 /// Returns the run of a key of `live`, `done` or a row of `ids`.
@@ -165,77 +213,102 @@ pub(super) fn done_row(run: RunKey, bytes: &[u8]) -> Result<DoneRow, Fault> {
 
 /// Returns the records of a run, in order.
 pub(super) fn records(tx: &ReadTransaction, run: RunKey) -> Result<Vec<Vec<u8>>, Fault> {
-    let (by_run, journal) = (tx.open_table(BY_RUN)?, tx.open_table(JOURNAL)?);
     let mut records = Vec::new();
-    for row in by_run.range::<&[u8; 24]>(&place(run, 0)..=&place(run, u64::MAX))? {
-        let (key, pointer) = row?;
-        let number = run_and_number(key.value()).1;
-        let expected = records.len() as u64;
-        if number != expected {
-            return Err(Fault::Damaged(format!("run {run}: event {expected} is missing")));
-        }
-        records.push(record(&journal, key.value(), pointer.value())?);
-    }
-    if records.is_empty() && summary(tx, run)?.is_some() {
-        return Err(Fault::Damaged(format!("run {run}: event 0 is missing")));
-    }
+    each_bundle(tx, run, 0, |bundle| {
+        records.extend(bundle?);
+        Ok(true)
+    })?;
     Ok(records)
 }
 
 /// Returns records of a run in order, from number `from` on, until they have `bytes`.
 pub(super) fn records_from(tx: &ReadTransaction, run: RunKey, from: u64, bytes: usize) -> Result<Vec<Vec<u8>>, Fault> {
-    let (by_run, journal) = (tx.open_table(BY_RUN)?, tx.open_table(JOURNAL)?);
     let (mut records, mut sum) = (Vec::new(), 0);
-    for (row, expected) in by_run.range::<&[u8; 24]>(&place(run, from)..=&place(run, u64::MAX))?.zip(from..) {
-        let (key, pointer) = row?;
-        let found = if run_and_number(key.value()).1 == expected {
-            record(&journal, key.value(), pointer.value())
-        } else {
-            Err(Fault::Damaged(format!("run {run}: event {expected} is missing")))
-        };
-        match found {
-            Ok(record) => {
-                sum += record.len();
-                records.push(record);
-                if sum > bytes {
-                    break;
-                }
-            }
-            // What comes before it can be used; who asks for it is told.
-            Err(Fault::Damaged(_)) if !records.is_empty() => break,
-            Err(fault) => return Err(fault),
+    each_bundle(tx, run, from, |bundle| match bundle {
+        Ok(bundle) => {
+            sum += bundle.iter().map(Vec::len).sum::<usize>();
+            records.extend(bundle);
+            Ok(sum <= bytes)
         }
-    }
-    if records.is_empty() && from == 0 && summary(tx, run)?.is_some() {
-        return Err(Fault::Damaged(format!("run {run}: event 0 is missing")));
-    }
+        // What comes before it can be used; who asks for it is told.
+        Err(Fault::Damaged(_)) if !records.is_empty() => Ok(false),
+        Err(fault) => Err(fault),
+    })?;
     Ok(records)
 }
 
-/// Returns the record that a row of `by_run` points at.
-pub(super) fn record(
+/// Goes through the records of a run, commit by commit, from number `from` on, until `take` has enough.
+fn each_bundle(
+    tx: &ReadTransaction,
+    run: RunKey,
+    from: u64,
+    mut take: impl FnMut(Result<Vec<Vec<u8>>, Fault>) -> Result<bool, Fault>,
+) -> Result<(), Fault> {
+    let (by_run, journal) = (tx.open_table(BY_RUN)?, tx.open_table(JOURNAL)?);
+    // The record may stand in the middle of its commit.
+    let before = by_run.range::<&[u8; 24]>(&place(run, 0)..=&place(run, from))?.next_back().transpose()?;
+    let first = before.map_or(from, |(key, _)| run_and_number(key.value()).1);
+    let (mut next, mut skipped) = (first, from - first);
+    let mut any = false;
+    for row in by_run.range::<&[u8; 24]>(&place(run, first)..=&place(run, u64::MAX))? {
+        let (key, row) = row?;
+        any = true;
+        let pointer = Pointer::of_bytes(row.value());
+        let bundle = if run_and_number(key.value()).1 == next {
+            records_of(&journal, key.value(), pointer)
+        } else {
+            Err(Fault::Damaged(format!("run {run}: event {next} is missing")))
+        };
+        let wanted = bundle.map(|mut bundle| {
+            bundle.drain(..usize::try_from(skipped).unwrap_or(usize::MAX).min(bundle.len()));
+            bundle
+        });
+        skipped = skipped.saturating_sub(u64::from(pointer.count));
+        next += u64::from(pointer.count);
+        if !take(wanted)? {
+            return Ok(());
+        }
+    }
+    if !any && from == 0 && summary(tx, run)?.is_some() {
+        return take(Err(Fault::Damaged(format!("run {run}: event 0 is missing")))).map(drop);
+    }
+    Ok(())
+}
+
+/// Returns the records that a row of `by_run` points at.
+pub(super) fn records_of(
     journal: &ReadOnlyTable<u64, &'static [u8]>,
     place: &[u8; 24],
-    found: &[u8; 12],
-) -> Result<Vec<u8>, Fault> {
+    pointer: Pointer,
+) -> Result<Vec<Vec<u8>>, Fault> {
     let (run, number) = run_and_number(place);
-    let Some(record) = journal.get(sequence(found))? else {
+    let Some(bundle) = journal.get(pointer.sequence)? else {
         return Err(Fault::Damaged(format!("run {run}: event {number} is missing")));
     };
-    let record = record.value();
-    if pointer(place, sequence(found), record) != *found && !awake(Bug::SealNotChecked) {
-        return Err(Fault::Damaged(format!("run {run}: event {number} is not the one that was written")));
+    let bundle = bundle.value();
+    let records = unbundled(bundle, pointer.count);
+    let sealed = Pointer::new(place, pointer.sequence, pointer.count, crc32fast::hash(bundle)) == pointer
+        || awake(Bug::SealNotChecked);
+    match records {
+        Some(records) if sealed => Ok(records.into_iter().map(<[u8]>::to_vec).collect()),
+        records => {
+            // The one that was changed can be told by its own checksum, unless it was exchanged as a whole.
+            let damaged = records.iter().flatten().position(|record| format::decode(record).is_err());
+            let number = number + damaged.unwrap_or(0) as u64;
+            Err(Fault::Damaged(format!("run {run}: event {number} is not the one that was written")))
+        }
     }
-    Ok(record.to_vec())
 }
 
 /// Returns how many records a run has.
 pub(super) fn count(
-    by_run: &impl ReadableTable<&'static [u8; 24], &'static [u8; 12]>,
+    by_run: &impl ReadableTable<&'static [u8; 24], &'static [u8; POINTER]>,
     run: RunKey,
 ) -> Result<u64, Fault> {
     let last = by_run.range::<&[u8; 24]>(&place(run, 0)..=&place(run, u64::MAX))?.next_back().transpose()?;
-    Ok(last.map_or(0, |(key, _)| run_and_number(key.value()).1.saturating_add(1)))
+    Ok(last.map_or(0, |(key, row)| {
+        run_and_number(key.value()).1.saturating_add(u64::from(Pointer::of_bytes(row.value()).count))
+    }))
 }
 
 /// Returns a run's summary.
@@ -385,13 +458,31 @@ mod tests {
     }
 
     #[test]
-    fn a_pointer_holds_run_number_sequence_and_record_together() {
+    fn a_pointer_holds_run_number_sequence_count_and_records_together() {
         let run = RunKey(uuid::Uuid::from_u128(1));
-        let sealed = pointer(&place(run, 1), 7, b"record");
-        assert_eq!(sequence(&sealed), 7);
-        assert_ne!(pointer(&place(run, 2), 7, b"record")[8..], sealed[8..]);
-        assert_ne!(pointer(&place(run, 1), 8, b"record")[8..], sealed[8..]);
-        assert_ne!(pointer(&place(run, 1), 7, b"Record")[8..], sealed[8..]);
+        let sealed = Pointer::new(&place(run, 1), 7, 2, 99);
+        assert_eq!(Pointer::of_bytes(&sealed.to_bytes()), sealed);
+        assert_eq!((sealed.sequence, sealed.count), (7, 2));
+        for other in [
+            Pointer::new(&place(run, 2), 7, 2, 99),
+            Pointer::new(&place(run, 1), 8, 2, 99),
+            Pointer::new(&place(run, 1), 7, 3, 99),
+            Pointer::new(&place(run, 1), 7, 2, 98),
+        ] {
+            assert_ne!(other.seal, sealed.seal, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_bundle_is_taken_apart_again_and_nothing_else_is() {
+        let records = [b"first".to_vec(), Vec::new(), b"third".to_vec()];
+        let bytes = bundle(&records);
+        let apart: Vec<Vec<u8>> = unbundled(&bytes, 3).into_iter().flatten().map(<[u8]>::to_vec).collect();
+        assert_eq!(apart, records);
+        assert_eq!(unbundled(&bytes, 2), None, "something is left over");
+        assert_eq!(unbundled(&bytes, 4), None, "one is missing");
+        assert_eq!(unbundled(&bytes[..bytes.len() - 1], 3), None, "the last is cut off");
+        assert_eq!(unbundled(&[0xff; 8], 1), None, "a length that leads outside");
     }
 
     #[test]

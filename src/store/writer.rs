@@ -11,13 +11,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use redb::{Database, Durability, Key, ReadableTable as _, Table, TableDefinition, Value, WriteTransaction};
 
+use super::format;
 use super::guard::guarded;
-use super::journal::StoreError;
+use super::journal::{DoneRow, LiveRow, StoreError};
 use super::mark::Marker;
 use super::pace::Pace;
 use super::queue::{Job, Queue};
 use super::tables::{
-    self, BREAKERS, BY_RUN, COPIED, DEFINITIONS, DONE, Fault, IDS, JOURNAL, LIVE, META, place, pointer, run_key,
+    self, BREAKERS, BY_RUN, COPIED, DEFINITIONS, DONE, Fault, IDS, JOURNAL, LIVE, META, POINTER, Pointer, place,
+    run_key,
 };
 use crate::names::RunKey;
 use crate::teeth::{Bug, awake};
@@ -177,14 +179,18 @@ impl Writer {
                     refused.push((index, error));
                     continue;
                 }
+                let begins_again = tail.is_none() && job.start.is_none() && job.finish.is_none();
+                if begins_again && !awake(Bug::TakenUpStaysFinal) {
+                    tables.take_up(job.run)?;
+                }
                 tables.insert(job, &mut self.next_sequence)?;
-                records += job.records.len() as u64;
+                records += u64::from(job.count);
                 self.pace.saw(tail.map(|tail| tail.group));
                 if job.finish.is_some() {
                     self.runs.remove(&job.run);
                     self.pace.finished();
                 } else {
-                    self.runs.insert(job.run, Tail { next: next + job.records.len() as u64, group });
+                    self.runs.insert(job.run, Tail { next: next + u64::from(job.count), group });
                 }
             }
         }
@@ -255,7 +261,7 @@ fn acknowledge(jobs: &mut Vec<Job>, refused: Vec<(usize, StoreError)>) {
 struct Tables<'tx> {
     tx: &'tx WriteTransaction,
     journal: Table<'tx, u64, &'static [u8]>,
-    by_run: Table<'tx, &'static [u8; 24], &'static [u8; 12]>,
+    by_run: Table<'tx, &'static [u8; 24], &'static [u8; POINTER]>,
     ids: Option<Table<'tx, &'static str, &'static [u8; 16]>>,
     definitions: Option<Table<'tx, &'static [u8; 32], &'static [u8]>>,
     live: Option<Table<'tx, &'static [u8; 16], &'static [u8]>>,
@@ -283,7 +289,7 @@ impl<'tx> Tables<'tx> {
 
     /// Returns why a commit must not be written, for a run that has `next` records.
     fn refuse(&mut self, job: &Job, next: u64) -> Result<Option<StoreError>, Fault> {
-        if let Some(message) = misfit(job.first, job.records.len(), job.start.is_some(), next) {
+        if let Some(message) = misfit(job.first, job.count as usize, job.start.is_some(), next) {
             return Ok(Some(StoreError::Refused { run: job.run, message }));
         }
         let Some(start) = &job.start else { return Ok(None) };
@@ -291,14 +297,24 @@ impl<'tx> Tables<'tx> {
         Ok(owner.filter(|run| *run != job.run).map(|run| StoreError::IdTaken { id: start.id.clone(), run }))
     }
 
+    /// Lists a final run as unfinished again, when something more is begun of it: whoever resumes all runs must find it.
+    fn take_up(&mut self, run: RunKey) -> Result<(), Fault> {
+        let done = opened(&mut self.done, self.tx, DONE)?;
+        let row = done.remove(run.0.as_bytes())?.map(|bytes| tables::done_row(run, bytes.value())).transpose()?;
+        let Some(DoneRow { id, workflow, started_at, .. }) = row else { return Ok(()) };
+        let live = format::encode_row(&LiveRow { id, workflow, started_at });
+        opened(&mut self.live, self.tx, LIVE)?.insert(run.0.as_bytes(), live.as_slice())?;
+        Ok(())
+    }
+
     fn insert(&mut self, job: &Job, next_sequence: &mut u64) -> Result<(), Fault> {
         let run = job.run.0.as_bytes();
-        for (record, number) in job.records.iter().zip(job.first..) {
-            let sequence = *next_sequence;
+        if job.count > 0 {
+            let (sequence, place) = (*next_sequence, place(job.run, job.first));
             *next_sequence += 1;
-            let place = place(job.run, number);
-            self.journal.insert(sequence, record.as_slice())?;
-            self.by_run.insert(&place, &pointer(&place, sequence, record))?;
+            self.journal.insert(sequence, job.bundle.as_slice())?;
+            let pointer = Pointer::new(&place, sequence, job.count, job.sum);
+            self.by_run.insert(&place, &pointer.to_bytes())?;
         }
         if let Some(start) = &job.start {
             opened(&mut self.ids, self.tx, IDS)?.insert(start.id.as_str(), run)?;

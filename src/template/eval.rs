@@ -14,6 +14,7 @@ use super::syntax::{Arguments, For, Kind, MathOp, Node, Part, STEP_FIELDS};
 use super::value::{self, kind, truth};
 use super::{Scope, StepScope, TemplateError};
 use crate::suggest::nearest;
+use crate::teeth::{Bug, awake};
 
 /// What an expression gives while it is evaluated.
 #[derive(Clone, Debug)]
@@ -258,6 +259,7 @@ impl<'a, 'b> Machine<'a, 'b> {
         match val {
             Val::Ref(value) => Ok(Datum::Ref(value)),
             Val::Own(value) => Ok(Datum::Own(value)),
+            Val::Missing(_) if awake(Bug::UndefinedRendersEmpty) => Ok(Datum::Own(Rc::new("".into()))),
             Val::Missing(error) => Err(*error),
             Val::Step(_, step) => {
                 let mut members = Map::new();

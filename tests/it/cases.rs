@@ -93,12 +93,12 @@ fn compare(directory: &str, look: Look) {
 }
 
 #[test]
-fn dsl() {
+fn f01_to_f10_each_bad_file_has_its_findings() {
     compare("dsl", dsl_findings);
 }
 
 #[test]
-fn check_cases() {
+fn f10_f11_g04_each_wrong_workflow_has_its_findings() {
     compare("check", check_findings);
 }
 

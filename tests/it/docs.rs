@@ -114,7 +114,12 @@ fn scenarios_and_faults_in_documents_are_what_they_say() {
                 assert_eq!(summary.exit_code(), 0, "{}", summary.text(Style::default()));
                 scenarios += 1;
             } else if block.text.starts_with("faults:") {
-                assert!(Faults::parse(&block.text).is_ok(), "{}:\n{}", document.display(), block.text);
+                assert!(
+                    Faults::parse(&block.text, &Limits::default()).is_ok(),
+                    "{}:\n{}",
+                    document.display(),
+                    block.text
+                );
                 faults += 1;
             }
         }
@@ -191,6 +196,10 @@ fn the_readme_shows_the_finding_that_validate_prints() {
 #[test]
 fn the_readme_shows_the_example_of_handlers() {
     let example = read(&root().join("examples/custom_handlers.rs"));
+    let testing = blocks(&read(&root().join("docs/testing.md"))).into_iter().find(|block| block.info == "rust");
+    let testing = testing.expect("docs/testing.md shows a test").text;
+    let indented: String = testing.lines().map(|line| format!("    {line}\n")).collect();
+    assert!(example.contains(indented.trim_end()), "examples/custom_handlers.rs does not have:\n{indented}");
     let shown = &readme("rust")[0].text;
     for part in shown.split("\n\n") {
         assert!(example.contains(part.trim_end()), "examples/custom_handlers.rs does not have:\n{part}");

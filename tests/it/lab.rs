@@ -2,7 +2,9 @@
 //! the process as a test wants.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt::Write;
 use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,15 +14,18 @@ use flowrun::engine::view::View;
 use flowrun::engine::{Engine, EngineOptions, Observer, Patience, Submission, Workflow};
 use flowrun::handlers::{Confirmation, Contracts, Handlers, Registry, State, StepCtx, StepError, World};
 use flowrun::limits::Limits;
-use flowrun::machine::event::Event;
+use flowrun::machine::event::{CallId, CallKind, Event};
 use flowrun::machine::fold;
 use flowrun::machine::state::RunState;
-use flowrun::names::RunKey;
+use flowrun::names::{HandlerName, RunKey};
+use flowrun::plan::{Action, Plan};
 use flowrun::store::format;
 use flowrun::store::journal::{Commit, Journal, LiveRow, StartRow};
 use flowrun::store::memory::MemoryStore;
-use flowrun::time::{Clock, Sleep, Timestamp, VirtualClock};
+use flowrun::time::{Clock, Sleep, Timestamp, VirtualClock, sleep_in_pieces};
+use flowrun::verify::Model;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 /// The day on which every test begins.
 const BEGIN: Timestamp = Timestamp(1_800_000_000_000);
@@ -42,6 +47,8 @@ pub enum Act {
     SlowFailure(Duration, &'static str),
     /// Returns when the cancellation token is set.
     UntilCancelled,
+    /// Takes so long, and counts how many do at once, and the most that ever did.
+    Counted(Arc<(AtomicUsize, AtomicUsize)>, Duration),
     /// Never answers.
     Hang,
     /// Panics.
@@ -65,6 +72,8 @@ pub struct Called {
     pub key: String,
     /// The input.
     pub input: Value,
+    /// When the attempt ends.
+    pub deadline: Timestamp,
     /// Milliseconds since the test began.
     pub at_ms: i64,
 }
@@ -85,6 +94,7 @@ impl Script {
             attempt: ctx.attempt,
             key: ctx.key.to_string(),
             input: input.clone(),
+            deadline: ctx.deadline,
             at_ms: ctx.now().0 - BEGIN.0,
         });
         let act = {
@@ -99,6 +109,13 @@ impl Script {
             Act::Unknown(code) => Err(StepError::unknown(code, "as told")),
             Act::Slow(time) => {
                 ctx.sleep(time).await;
+                Ok(Act::Return(input.clone()))
+            }
+            Act::Counted(count, time) => {
+                let now = count.0.fetch_add(1, Ordering::SeqCst) + 1;
+                count.1.fetch_max(now, Ordering::SeqCst);
+                ctx.sleep(time).await;
+                count.0.fetch_sub(1, Ordering::SeqCst);
                 Ok(Act::Return(input.clone()))
             }
             Act::SlowFailure(time, code) => {
@@ -221,8 +238,9 @@ impl Clock for LifeClock {
     }
 
     fn sleep_until(&self, at: Timestamp) -> Sleep {
-        let clock = self.0.lock().unwrap().1.expect("somebody lives");
-        clock.sleep_until(at)
+        // By the very code of the machine's own clock.
+        let clock = self.clone();
+        Box::pin(async move { sleep_in_pieces(&clock, at).await })
     }
 }
 
@@ -235,6 +253,15 @@ pub struct Lab {
     store: Mutex<MemoryStore>,
     boundaries: Arc<Mutex<BTreeMap<RunKey, BTreeSet<u64>>>>,
     differences: Arc<Mutex<Vec<String>>>,
+    plans: Arc<Mutex<BTreeMap<RunKey, Arc<Plan>>>>,
+    /// Runs whose journals no product wrote, which no model has to allow.
+    spared: Mutex<BTreeSet<RunKey>>,
+    /// After how many commits the process dies.
+    doom: Arc<(Mutex<Option<u64>>, Notify)>,
+    /// Whether timers are served in the very millisecond: in virtual time that goes forwards.
+    punctual: Mutex<bool>,
+    /// What the keys and the luck of runs follow from, if not from chance.
+    pub seed: Option<u64>,
     pub limits: Limits,
 }
 
@@ -254,6 +281,11 @@ impl Lab {
             store: Mutex::new(MemoryStore::with_id([7; 16])),
             boundaries: Arc::default(),
             differences: Arc::default(),
+            plans: Arc::default(),
+            spared: Mutex::default(),
+            doom: Arc::default(),
+            punctual: Mutex::new(true),
+            seed: None,
             limits: Limits::default(),
         }
     }
@@ -307,6 +339,7 @@ impl Lab {
 
     /// Lets the process live with several threads, in real time.
     pub fn life_in_threads<T, F: Future<Output = T>>(&self, story: impl FnOnce(Engine) -> F) -> T {
+        *self.punctual.lock().unwrap() = false;
         self.life_in(
             tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_time().build().unwrap(),
             story,
@@ -329,6 +362,7 @@ impl Lab {
             let options = EngineOptions {
                 limits: self.limits.clone(),
                 observer: Some(self.folds_to_the_same()),
+                seed: self.seed,
                 ..EngineOptions::default()
             };
             let engine =
@@ -342,18 +376,52 @@ impl Lab {
         drop(runtime);
         let differences = std::mem::take(&mut *self.differences.lock().unwrap());
         assert!(differences.is_empty(), "the fold of the events is another state: {differences:#?}");
+        let runs: Vec<RunKey> = self.plans.lock().unwrap().keys().copied().collect();
+        for run in runs.into_iter().filter(|run| !self.spared.lock().unwrap().contains(run)) {
+            self.modelled(run).unwrap_or_else(|violation| panic!("{violation}"));
+        }
         result
+    }
+
+    /// Holds a run's journal to the model. Returns the model's state after it.
+    pub fn modelled(&self, run: RunKey) -> Result<Model, String> {
+        let plan = Arc::clone(&self.plans.lock().unwrap()[&run]);
+        let mut model = Model::new(plan, self.limits.clone());
+        if *self.punctual.lock().unwrap() {
+            model = model.punctual();
+        }
+        let records = self.store.lock().unwrap().records(run).map_err(|e| e.to_string())?;
+        let mut told = String::new();
+        for (seq, record) in records.iter().enumerate() {
+            let entry = format::decode(record).map_err(|e| e.to_string())?;
+            writeln!(told, "{seq} {} {:?}", entry.at.0 - BEGIN.0, entry.event).unwrap();
+            model.allow(&entry.event, entry.at).map_err(|violation| {
+                format!("the model does not allow event {seq}: {violation}\n{}\n{told}", self.text)
+            })?;
+        }
+        Ok(model)
     }
 
     /// Holds the state that a machine has to the fold of what it recorded, at every commit; and notes the commits.
     fn folds_to_the_same(&self) -> Observer {
         let store = self.store.lock().unwrap().reader();
         let boundaries = Arc::clone(&self.boundaries);
+        let plans = Arc::clone(&self.plans);
+        let doom = Arc::clone(&self.doom);
         let differences = Arc::clone(&self.differences);
         Arc::new(move |recorded| {
             if recorded.seq + 1 != recorded.state.events || recorded.seq > 500 {
                 return;
             }
+            plans.lock().unwrap().entry(recorded.run).or_insert_with(|| Arc::clone(recorded.plan));
+            let mut left = doom.0.lock().unwrap();
+            if let Some(left) = &mut *left {
+                *left = left.saturating_sub(1);
+                if *left == 0 {
+                    doom.1.notify_one();
+                }
+            }
+            drop(left);
             boundaries.lock().unwrap().entry(recorded.run).or_default().insert(recorded.seq + 1);
             let entries = store.records(recorded.run).unwrap();
             let entries = entries.iter().map(|r| format::decode(r).unwrap()).take(recorded.seq as usize + 1);
@@ -374,6 +442,8 @@ impl Lab {
 
     /// Puts a new store that has only the first records of a run in the place of the store.
     pub fn cut_back(&self, run: RunKey, records: Vec<Vec<u8>>) {
+        // The clock may show less than the journal.
+        *self.punctual.lock().unwrap() = false;
         let (workflow, started) = (self.workflow(), format::decode(&records[0]).unwrap());
         let Event::RunStarted(started) = started.event else { panic!("a run begins with its start") };
         let live = LiveRow { id: started.id.clone(), workflow: started.workflow.clone(), started_at: BEGIN };
@@ -381,9 +451,65 @@ impl Lab {
         let start = StartRow { id: started.id.clone(), live, definition };
         let store = MemoryStore::with_id([7; 16]);
         let commit = Commit { run, first: 0, records, start: Some(start), finish: None, breakers: Vec::new() };
+        if fold(run, &workflow.plan, commit.records.iter().map(|r| format::decode(r).unwrap())).is_err() {
+            self.spare(run);
+        }
         let committed = store.commit(commit);
         tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(committed).unwrap();
         *self.store.lock().unwrap() = store;
+    }
+
+    /// Says that the journal of a run is not what a product would write: no model has to allow it.
+    pub fn spare(&self, run: RunKey) {
+        self.spared.lock().unwrap().insert(run);
+    }
+
+    /// Lets the process live through `story`, and die when so many commits are durable.
+    pub fn doomed_life<T, F: Future<Output = T>>(&self, commits: u64, story: impl FnOnce(Engine) -> F) -> Option<T> {
+        *self.doom.0.lock().unwrap() = Some(commits);
+        let doom = Arc::clone(&self.doom);
+        let result = self.life(|engine| async move {
+            tokio::select! {
+                biased;
+                () = doom.1.notified() => None,
+                result = story(engine) => Some(result),
+            }
+        });
+        *self.doom.0.lock().unwrap() = None;
+        result
+    }
+
+    /// Holds the calls that handlers got to the starts that are recorded: each follows from one, and keys are equal
+    /// exactly where the model says so. The laboratory must have had no other run.
+    pub fn keys_fit(&self, run: RunKey) -> Result<(), String> {
+        let plan = Arc::clone(&self.plans.lock().unwrap()[&run]);
+        let mut model = Model::new(Arc::clone(&plan), self.limits.clone());
+        let mut starts = Vec::new();
+        for record in &self.store.lock().unwrap().records(run).unwrap() {
+            let entry = format::decode(record).unwrap();
+            model.allow(&entry.event, entry.at).map_err(|v| v.to_string())?;
+            if let Event::CallStarted { call, attempt, until, .. } = &entry.event {
+                let handler = handler_of(&plan, call);
+                let what = format!("{handler} {}", call.place);
+                starts.push((what, *attempt, *until, call.clone(), model.generation(call)));
+            }
+        }
+        let mut keys = BTreeMap::new();
+        for called in self.calls() {
+            let fits = |s: &(String, u32, Timestamp, CallId, u32)| {
+                (&s.0, s.1, s.2) == (&called.what, called.attempt, called.deadline)
+            };
+            let start = starts.iter().position(fits).ok_or_else(|| format!("{called:?} has no recorded start"))?;
+            let (.., call, generation) = starts.remove(start);
+            let key = called.key.trim_end_matches("/undo").trim_end_matches("/confirm").to_owned();
+            let kind = if call.kind == CallKind::Finally { CallKind::Finally } else { CallKind::Forward };
+            let of = (CallId { kind, ..call }, generation);
+            if keys.entry(of.clone()).or_insert_with(|| key.clone()) != &key {
+                return Err(format!("{called:?} has another key than {of:?} before"));
+            }
+        }
+        let different: BTreeSet<&String> = keys.values().collect();
+        if different.len() < keys.len() { Err(format!("one key for two things: {keys:#?}")) } else { Ok(()) }
     }
 
     /// Runs the workflow as `it` in one life until it rests.
@@ -408,8 +534,21 @@ impl Lab {
 
     /// Sets the clock back while nobody lives.
     pub fn set_back(&self, time: Duration) {
+        *self.punctual.lock().unwrap() = false;
         let mut clock = self.clock.0.lock().unwrap();
         clock.0 = Timestamp(clock.0.0 - i64::try_from(time.as_millis()).unwrap());
+    }
+
+    /// Sets the clock while somebody lives, by so many milliseconds; the runtime's own time goes on as it was.
+    pub fn jump(&self, by_ms: i64) {
+        let now = Timestamp(self.clock.now().0.saturating_add(by_ms));
+        let mut clock = self.clock.0.lock().unwrap();
+        *clock = (now, Some(VirtualClock::starting_at(now)));
+    }
+
+    /// Sets the clock while nobody lives.
+    pub fn set_clock(&self, to: Timestamp) {
+        self.clock.0.lock().unwrap().0 = to;
     }
 
     /// Changes the workflow's file; runs in the store are not asked.
@@ -419,8 +558,13 @@ impl Lab {
 
     /// Does something while no handler but the built-in ones is registered.
     pub fn without_handlers<T>(&self, story: impl FnOnce() -> T) -> T {
-        let none = Registry::new().build(&World::in_memory(Arc::new(self.clock.clone()))).unwrap();
-        let handlers = std::mem::replace(&mut *self.handlers.lock().unwrap(), none);
+        self.with_handlers(Registry::new(), story)
+    }
+
+    /// Does something while other handlers are registered.
+    pub fn with_handlers<T>(&self, registry: Registry, story: impl FnOnce() -> T) -> T {
+        let others = registry.build(&World::in_memory(Arc::new(self.clock.clone()))).unwrap();
+        let handlers = std::mem::replace(&mut *self.handlers.lock().unwrap(), others);
         let result = story();
         *self.handlers.lock().unwrap() = handlers;
         result
@@ -503,6 +647,19 @@ fn comparable(state: &RunState) -> String {
     let mut state = state.clone();
     state.alarms.clear();
     format!("{state:#?}")
+}
+
+fn handler_of(plan: &Plan, call: &CallId) -> HandlerName {
+    if call.kind == CallKind::Finally {
+        return plan.finally.iter().find(|f| f.name == call.place.step).unwrap().call.handler.clone();
+    }
+    let Action::Call(members) = &plan.step(plan.find(&call.place.step).unwrap()).action else { panic!("no call") };
+    let member = &members[usize::from(call.member)];
+    match call.kind {
+        CallKind::Confirm => member.confirm.as_ref().unwrap().handler.clone(),
+        CallKind::Undo => member.compensate.as_ref().unwrap().handler.clone(),
+        CallKind::Forward | CallKind::Finally => member.call.handler.clone(),
+    }
 }
 
 fn text_of(body: &str) -> String {

@@ -50,7 +50,7 @@ fn names(text: &str) -> Vec<Range<usize>> {
 }
 
 #[test]
-fn every_mistyped_name_is_found_where_it_is() {
+fn f09_every_mistyped_name_is_found_where_it_is() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let original = std::fs::read_to_string(root.join("workflows/ecommerce-order.yaml")).expect("the workflow is there");
     let project = tempfile::tempdir().expect("a directory");
@@ -86,7 +86,7 @@ fn every_mistyped_name_is_found_where_it_is() {
 }
 
 #[test]
-fn files_with_a_line_missing_or_doubled_never_panic() {
+fn f14_files_with_a_line_missing_or_doubled_never_panic() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let original = std::fs::read_to_string(root.join("workflows/ecommerce-order.yaml")).expect("the workflow is there");
     let contracts = flowrun::orders::registry().finish().expect("the handlers are in order").contracts();

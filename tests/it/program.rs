@@ -35,9 +35,14 @@ impl Ran {
         self.status.code()
     }
 
+    /// Returns the number of the signal that ended the command.
+    pub fn signal(&self) -> Option<i32> {
+        self.status.signal()
+    }
+
     /// Tells whether SIGKILL ended the command.
     pub fn was_killed(&self) -> bool {
-        self.status.signal() == Some(Signal::KILL.as_raw())
+        self.signal() == Some(Signal::KILL.as_raw())
     }
 
     /// Returns stdout as one JSON document.
@@ -116,6 +121,31 @@ impl Place {
         command
     }
 
+    /// Prepares a call of the program whose handlers are deadly, with limits that the shell sets before it (`ulimit`).
+    pub fn deadly(&self, limits: &str, args: &[&str]) -> Command {
+        self.limited(env!("CARGO_BIN_EXE_flowrun-deadly"), limits, args)
+    }
+
+    /// Prepares a call of the program with limits that the shell sets before it (`ulimit`).
+    pub fn limits(&self, limits: &str, args: &[&str]) -> Command {
+        self.limited(env!("CARGO_BIN_EXE_flowrun"), limits, args)
+    }
+
+    fn limited(&self, program: &str, limits: &str, args: &[&str]) -> Command {
+        let mut command = Command::new("sh");
+        // No test leaves the memory of a dead process behind.
+        let script = format!("ulimit -c 0 && {limits} && exec \"$0\" \"$@\"");
+        command.args(["-c", &script, program]).args(args);
+        command.current_dir(self.dir.path()).env_remove("FLOWRUN_STORE").env("NO_COLOR", "1");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// Starts a command that was prepared.
+    pub fn begin(&self, mut command: Command) -> Running {
+        Running::new(command.spawn().expect("the program starts"))
+    }
+
     /// Runs a command to its end.
     pub fn run(&self, args: &[&str]) -> Ran {
         self.start(args).end()
@@ -173,6 +203,13 @@ impl Running {
     pub fn signal(&self, signal: Signal) {
         // The child has not been waited for yet, so its number belongs to nobody else.
         let _ = kill_process(self.pid, signal);
+    }
+
+    /// Returns the most memory that the process has had so far, in KiB; nothing once it has ended.
+    pub fn memory_kib(&self) -> Option<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        line.trim().trim_end_matches(" kB").parse().ok()
     }
 
     /// Waits for the next line of stderr; nothing once it is closed.

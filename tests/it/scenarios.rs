@@ -39,6 +39,39 @@ fn the_rules_of_runs() {
     assert_eq!(summary.exit_code(), 0, "{text}");
 }
 
+/// Resumes scenarios from every so manieth prefix of their journals, those that end inside a commit included.
+fn take_up(paths: &[PathBuf], filter: Option<&str>, prefixes: usize) -> usize {
+    let options = TestOptions { filter: filter.map(str::to_owned), prefixes, ..TestOptions::default() };
+    let mut summary = scenario::run_files(paths, &flowrun::orders::registry(), &options);
+    let scenarios = || summary.files.iter().flat_map(|file| &file.scenarios);
+    let (number, all) = (scenarios().map(|s| s.prefixes).sum::<usize>(), scenarios().count());
+    assert!(all > 0 && number > 0, "{number} prefixes of {all} scenarios");
+    println!("{number} prefixes of the journals of {all} scenarios");
+    let exit = summary.exit_code();
+    for file in &mut summary.files {
+        file.scenarios.retain(|scenario| !scenario.passed());
+    }
+    assert_eq!(exit, 0, "{}", summary.text(Style::default()));
+    number
+}
+
+#[test]
+fn every_prefix_of_a_journal_is_taken_up() {
+    let path = root().join("tests/scenarios/items.test.yaml");
+    assert!(take_up(&[path], Some("one_"), 1) > 30);
+}
+
+/// The machine copes with prefixes that no store leaves behind, because a commit is whole: it decides again what the
+/// records after them said.
+#[test]
+fn every_prefix_of_the_journals_of_every_scenario_is_taken_up() {
+    let every = if std::env::var_os("FLOWRUN_FULL").is_some() { 1 } else { 9 };
+    let folders = [root().join("workflows"), root().join("tests/scenarios")];
+    let files = scenario::find_files(&folders).expect("the folders can be read");
+    let filter = std::env::var("FLOWRUN_SCENARIO").ok();
+    take_up(&files, filter.as_deref(), every);
+}
+
 #[test]
 fn every_test_file_is_played() {
     let found = scenario::find_files(&[root().join("workflows")]).expect("the folder can be read");

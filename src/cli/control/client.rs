@@ -50,9 +50,10 @@ impl Client {
 
     /// Asks, and passes on what is said before the answer.
     pub(super) async fn ask(&self, request: &Request, sink: Sink<'_>) -> Asked {
-        let Ok((mut stream, _)) = greet(&self.socket, &self.store).await else { return Asked::Lost };
+        // What was not asked to its end was not understood.
+        let Ok((mut stream, _)) = greet(&self.socket, &self.store).await else { return Asked::Leaving };
         if stream.get_mut().write_all(&encode(request)).await.is_err() {
-            return Asked::Lost;
+            return Asked::Leaving;
         }
         let mut text = String::new();
         loop {
@@ -66,6 +67,7 @@ impl Client {
                 Ok(Line::Notice(notice)) => sink(notice),
                 Ok(Line::Answer(answer)) => return Asked::Answered(*answer),
                 Ok(Line::Problem(problem)) => return Asked::Problem(problem),
+                Ok(Line::Leaving) => return Asked::Leaving,
                 // A line that was cut off says that the holder is gone.
                 Err(error) if error.is_eof() => return Asked::Lost,
                 Err(error) => {

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio_util::sync::CancellationToken;
 
@@ -57,6 +58,23 @@ struct Running {
     stopping: AtomicBool,
     /// This process leaves a message and goes; no run is to go on in it.
     passing: bool,
+}
+
+/// Whose events somebody wants; known once the work has begun.
+#[derive(Default)]
+struct Watched {
+    runs: Mutex<Option<HashSet<RunKey>>>,
+    /// The id of a run that was just taken in.
+    taken: Mutex<Option<String>>,
+    known: Notify,
+}
+
+impl Watched {
+    fn want(&self, runs: HashSet<RunKey>, taken: Option<String>) {
+        *self.runs.lock() = Some(runs);
+        *self.taken.lock() = taken;
+        self.known.notify_one();
+    }
 }
 
 impl Desk {
@@ -145,24 +163,22 @@ impl Desk {
             }
             Request::Run { task, stay, watch } => {
                 let running = self.engine()?;
-                let wanted = Mutex::new(None);
-                let taken = Mutex::new(None);
+                let watched = Watched::default();
                 let work = async {
                     let (run, was_final) = self.start(running, task).await?;
-                    *wanted.lock() = Some(HashSet::from([run]));
-                    *taken.lock() = Some(running.engine.report(run)?.run_id);
+                    watched.want(HashSet::from([run]), Some(running.engine.report(run)?.run_id));
                     let report = rest(running, run, stay).await?;
                     Ok::<_, Problem>(self.rested(running, report, was_final))
                 };
-                let rested = self.watched(running, watch, &wanted, &taken, sink, work).await?;
+                let rested = self.watched(running, watch, &watched, sink, work).await?;
                 Ok(Answer::Rested(Box::new(rested)))
             }
             Request::ResumeAll { stay, watch } => {
                 let running = self.engine()?;
-                let wanted = Mutex::new(None);
+                let watched = Watched::default();
                 let work = async {
                     let live = self.journal.live()?.into_iter().map(|(run, _)| run).collect::<HashSet<_>>();
-                    *wanted.lock() = Some(live);
+                    watched.want(live, None);
                     let runs = running.engine.resume_all().await?;
                     let mut rested = Vec::with_capacity(runs.len());
                     // All are under way already; they are waited for one after the other.
@@ -172,7 +188,7 @@ impl Desk {
                     }
                     Ok::<_, Problem>(rested)
                 };
-                let all = self.watched(running, watch, &wanted, &Mutex::new(None), sink, work).await?;
+                let all = self.watched(running, watch, &watched, sink, work).await?;
                 Ok(Answer::AllRested(all))
             }
         }
@@ -260,13 +276,12 @@ impl Desk {
         Ok(workflow)
     }
 
-    /// Does `work`, and tells `sink` meanwhile what happens to the runs that `wanted` names once it does.
+    /// Does `work`, and tells `sink` meanwhile what happens to the runs that `watched` names once it does.
     async fn watched<T>(
         &self,
         running: &Running,
         watch: bool,
-        wanted: &Mutex<Option<HashSet<RunKey>>>,
-        taken: &Mutex<Option<String>>,
+        watched: &Watched,
         sink: Sink<'_>,
         work: impl Future<Output = T>,
     ) -> T {
@@ -277,11 +292,11 @@ impl Desk {
         }
         let mut early: Vec<Arc<Happened>> = Vec::new();
         let mut tell = |event: Option<Arc<Happened>>, sink: Sink<'_>| {
-            if let Some(id) = taken.lock().take() {
+            if let Some(id) = watched.taken.lock().take() {
                 sink(Notice::Taken(id));
             }
             early.extend(event);
-            let wanted = wanted.lock();
+            let wanted = watched.runs.lock();
             let Some(wanted) = wanted.as_ref() else { return };
             for event in early.drain(..).filter(|e| wanted.contains(&e.run)) {
                 sink(Notice::Happened(Box::new(Happened::clone(&event))));
@@ -292,6 +307,8 @@ impl Desk {
         let result = loop {
             tokio::select! {
                 result = &mut work => break result,
+                // What came before it was known whose events are wanted must not wait for the next one.
+                () = watched.known.notified() => tell(None, sink),
                 event = events.recv(), if open => match event {
                     Ok(event) => tell(Some(event), sink),
                     Err(RecvError::Lagged(_)) => {}

@@ -137,6 +137,8 @@ pub(in crate::cli) enum Asked {
     Problem(Problem),
     /// The holder ended before it answered.
     Lost,
+    /// The holder is ending, and has done nothing of it.
+    Leaving,
 }
 
 /// A line from the holder.
@@ -156,4 +158,73 @@ pub(super) enum Line {
     Answer(Box<Answer>),
     /// The last line.
     Problem(Problem),
+    /// The last line: nothing was done, and the holder is ending.
+    Leaving,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn good() -> Vec<Vec<u8>> {
+        let signal = Task::Signal {
+            run: "order-1".into(),
+            id: Some("s".into()),
+            name: "payment.settled".into(),
+            data: json!({ "a": [1, "\u{e4}"] }),
+        };
+        let definition = Definition {
+            path: "a.yaml".into(),
+            text: "flowrun: 1".into(),
+            files: indexmap::IndexMap::new(),
+            config: json!({}),
+        };
+        let submit = Task::Submit { definition: Box::new(definition), input: json!({ "n": u64::MAX }), id: None };
+        [signal, submit, Task::Retry { run: "x".into(), from: Some("charge".into()) }]
+            .map(|task| {
+                serde_json::to_vec(&Request::Run { task, stay: Stay::UntilIdle, watch: true }).expect("it is JSON")
+            })
+            .into()
+    }
+
+    /// Whatever comes over the socket is a request that can be said again, or none.
+    fn read(bytes: &[u8]) {
+        if let Ok(request) = serde_json::from_slice::<Request>(bytes) {
+            let again = serde_json::to_vec(&request).expect("a request is JSON");
+            assert!(serde_json::from_slice::<Request>(&again).is_ok());
+        }
+        let _ = serde_json::from_slice::<Line>(bytes);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn f14_whatever_comes_over_the_socket_is_answered(
+            which in 0..3_usize,
+            at in any::<prop::sample::Index>(),
+            less in 0..6_usize,
+            new in prop::collection::vec(any::<u8>(), 0..6),
+        ) {
+            let mut bytes = good().swap_remove(which);
+            read(&bytes);
+            let from = at.index(bytes.len());
+            let to = (from + less).min(bytes.len());
+            bytes.splice(from..to, new.clone());
+            read(&bytes);
+            read(&new);
+        }
+    }
+
+    #[test]
+    fn f02_deep_requests_are_refused_without_recursion() {
+        let deep = format!("{}{}", "[".repeat(1_000_000), "]".repeat(1_000_000));
+        let text = String::from_utf8(good().swap_remove(0)).expect("it is text").replace("[1,\"\u{e4}\"]", &deep);
+        assert!(text.contains("[[[["));
+        let error = serde_json::from_str::<Request>(&text).expect_err("it is too deep");
+        assert!(error.to_string().contains("recursion limit"), "{error}");
+    }
 }

@@ -3,24 +3,33 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::desk::Desk;
 use super::place::{self, Holder};
 use super::request::{Line, Notice, Request, VERSION};
 use crate::cli::problem::Problem;
+use crate::time::{Clock as _, SystemClock};
 
 /// The longest request: a definition with its files, an input, and room.
 const REQUEST_MAX: u64 = 64 << 20;
+
+/// How long it takes before the next try, when nobody can be let in.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// How long those who have asked may take to get their answers, once all runs have been put down.
+const FAREWELL: Duration = Duration::from_millis(500);
 
 /// Serves a desk to other processes of the same user until it is dropped.
 pub(super) struct Server {
     store: PathBuf,
     socket: PathBuf,
+    leaving: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
 
@@ -34,8 +43,17 @@ impl Server {
         std::fs::set_permissions(&socket, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
         place::write_holder(store, &Holder { pid: std::process::id(), socket: socket.clone() })?;
         let identity = place::identity(store).unwrap_or_default();
-        let task = tokio::spawn(accept(listener, desk, identity));
-        Ok(Self { store: store.to_owned(), socket, task })
+        let (leaving, told) = watch::channel(false);
+        let task = tokio::spawn(accept(listener, desk, identity, told));
+        Ok(Self { store: store.to_owned(), socket, leaving, task })
+    }
+
+    /// Stops to serve: nobody new is let in, and who has asked gets an answer while the store is still open. To be called
+    /// when all runs have been put down, so that no answer is long in coming.
+    pub(super) async fn stop(mut self) {
+        place::remove_holder(&self.store, &self.socket);
+        let _ = self.leaving.send(true);
+        let _ = (&mut self.task).await;
     }
 }
 
@@ -46,15 +64,17 @@ impl Drop for Server {
     }
 }
 
-async fn accept(listener: UnixListener, desk: Arc<Desk>, store: (u64, u64)) {
+async fn accept(listener: UnixListener, desk: Arc<Desk>, store: (u64, u64), leaving: watch::Receiver<bool>) {
     let mut connections = tokio::task::JoinSet::new();
+    let mut told = leaving.clone();
     loop {
         tokio::select! {
+            () = async { drop(told.wait_for(|leaving| *leaving).await) } => break,
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) if is_ours(&stream) => {
-                    let desk = Arc::clone(&desk);
+                    let (desk, leaving) = (Arc::clone(&desk), leaving.clone());
                     connections.spawn(async move {
-                        if let Err(error) = serve(stream, &desk, store).await {
+                        if let Err(error) = serve(stream, &desk, store, leaving).await {
                             tracing::debug!(%error, "a connection to the control socket ended early");
                         }
                     });
@@ -63,11 +83,17 @@ async fn accept(listener: UnixListener, desk: Arc<Desk>, store: (u64, u64)) {
                 Err(error) => {
                     // Too many open files, for example: others may close theirs.
                     tracing::warn!(%error, "the control socket cannot be served");
-                    tokio::task::yield_now().await;
+                    SystemClock.sleep_until(SystemClock.now().after(PAUSE)).await;
                 }
             },
             Some(_) = connections.join_next() => {}
         }
+    }
+    drop(listener);
+    let answered = async { while connections.join_next().await.is_some() {} };
+    tokio::select! {
+        () = answered => {}
+        () = SystemClock.sleep_until(SystemClock.now().after(FAREWELL)) => connections.shutdown().await,
     }
 }
 
@@ -77,13 +103,25 @@ pub(super) fn is_ours(stream: &UnixStream) -> bool {
     stream.peer_cred().is_ok_and(|peer| peer.uid() == own || peer.uid() == 0)
 }
 
-async fn serve(stream: UnixStream, desk: &Desk, store: (u64, u64)) -> io::Result<()> {
+async fn serve(
+    stream: UnixStream,
+    desk: &Desk,
+    store: (u64, u64),
+    mut leaving: watch::Receiver<bool>,
+) -> io::Result<()> {
     let (reader, mut writer) = stream.into_split();
     let hello = Line::Hello { flowrun: VERSION, pid: std::process::id(), store };
     writer.write_all(&encode(&hello)).await?;
     let mut reader = BufReader::new(reader.take(REQUEST_MAX));
     let mut text = Vec::new();
-    reader.read_until(b'\n', &mut text).await?;
+    let left = async { drop(leaving.wait_for(|leaving| *leaving).await) };
+    let in_time = tokio::select! {
+        read = reader.read_until(b'\n', &mut text) => read.map(|_| true)?,
+        () = left => false,
+    };
+    if !in_time {
+        return writer.write_all(&encode(&Line::Leaving)).await;
+    }
     if text.is_empty() {
         return Ok(());
     }
@@ -97,6 +135,7 @@ async fn serve(stream: UnixStream, desk: &Desk, store: (u64, u64)) -> io::Result
                 };
                 match desk.ask(request, &mut sink).await {
                     Ok(answer) => Line::Answer(Box::new(answer)),
+                    Err(problem) if problem.untouched => Line::Leaving,
                     Err(problem) => Line::Problem(problem),
                 }
             }

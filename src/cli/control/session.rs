@@ -143,7 +143,8 @@ impl Session {
             match self.ask_operator(&operator, &request, sink).await {
                 Asked::Answered(answer) => return Ok(answer),
                 Asked::Problem(problem) => return Err(problem),
-                Asked::Lost if self.interrupted().is_some() => return Err(self.detached(&operator)),
+                Asked::Lost | Asked::Leaving if self.interrupted().is_some() => return Err(self.detached(&operator)),
+                Asked::Leaving => self.ask_another(number).await?,
                 Asked::Lost if matches!(request, Request::Run { .. }) => return Err(lost()),
                 Asked::Lost => self.reopen(number).await?,
             }
@@ -184,7 +185,11 @@ impl Session {
                 }
                 Asked::Answered(_) => return Err(Problem::bug("a run was answered with something else")),
                 Asked::Problem(problem) => return Err(problem),
-                Asked::Lost if interrupted => return Err(self.detached(&operator)),
+                Asked::Lost | Asked::Leaving if interrupted => return Err(self.detached(&operator)),
+                Asked::Leaving => {
+                    self.ask_another(number).await?;
+                    continue;
+                }
                 Asked::Lost => {}
             }
             // A signal that was taken in is all that was wanted: its sender does not take the run over.
@@ -242,6 +247,12 @@ impl Session {
         }
     }
 
+    /// Waits a moment and looks for whoever holds the store now: the last one was ending and has done nothing.
+    async fn ask_another(&self, number: u64) -> Result<(), Problem> {
+        SystemClock.sleep_until(SystemClock.now().after(PAUSE)).await;
+        self.reopen(number).await
+    }
+
     fn detached(&self, operator: &Operator) -> Problem {
         let code = self.interrupted().unwrap_or(ExitCode::Interrupted);
         match operator {
@@ -283,7 +294,10 @@ impl Session {
             desk.stop(grace).await;
         }
         // The socket goes first, so that whoever has the lock next finds no other holder.
-        drop(self.server.lock().take());
+        let server = self.server.lock().take();
+        if let Some(server) = server {
+            server.stop().await;
+        }
         *self.interrupt.local.lock() = None;
         desk.close()
     }
@@ -338,7 +352,7 @@ fn warn(app: &App, need: &Need, journal: &RedbStore, is_new: bool) {
     };
     match journal.restored() {
         Some(Restored::Older { missing }) => warning(format!(
-            "{store} is an older copy: {missing} events that were recorded here are not in it. What was done after it \
+            "{store} is an older copy: {missing} commits that were recorded here are not in it. What was done after it \
              was made may be done again, with the same keys"
         )),
         Some(Restored::Backup { made_at }) => warning(format!(

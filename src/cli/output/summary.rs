@@ -5,6 +5,7 @@ use super::paint::{Paint, Tone, columns, one_line, tone_of};
 use super::screen::{Screen, shell_word};
 use crate::engine::report::{OwedReport, RunReport, StepReport, WaitReport};
 use crate::machine::event::Compensation;
+use crate::machine::table::OBSTACLES;
 use crate::time::Timestamp;
 
 /// Lines with a word in front of each.
@@ -182,8 +183,7 @@ fn next_commands(report: &RunReport, screen: &Screen) -> Vec<String> {
         }
         ("failed" | "cancelled", _) => next.push(screen.command(&format!("history {run}"))),
         ("parked", _) => {
-            let again =
-                matches!(report.parked.as_ref().map(|p| p.code.as_str()), Some("handler_missing" | "secret_missing"));
+            let again = report.parked.as_ref().is_some_and(|p| OBSTACLES.contains(&p.code.as_str()));
             let verb = if again { "resume" } else { "retry" };
             next.push(screen.command(&format!("{verb} {run}")));
             next.push(screen.command(&format!("cancel {run}")));

@@ -133,6 +133,7 @@ impl Notary {
                 let effects = ledger(&self.handlers).len();
                 self.note(|notes| notes.current.effects = effects);
             }
+            Moment::Fault => {}
         }
     }
 }
@@ -351,7 +352,7 @@ pub(super) fn engine(story: &Story, journal: Arc<InTurn>) -> Result<Engine, Engi
         })),
         seed: Some(1),
         lockstep: Some(Duration::from_secs(30)),
-        killer: None,
+        ..EngineOptions::default()
     };
     let (handlers, clock) = (notary.handlers.clone(), Arc::clone(&notary.clock));
     let engine = Engine::new(journal, handlers, clock, options)?;

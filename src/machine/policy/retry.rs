@@ -7,6 +7,7 @@ use crate::failure::Failure;
 use crate::machine::state::CallState;
 use crate::plan::duration::delay;
 use crate::plan::{Call, Jitter};
+use crate::teeth::{Bug, awake};
 use crate::time::Timestamp;
 
 /// Codes that say that the handler was not called, or must not be called again.
@@ -38,7 +39,7 @@ fn is_repeated(call: &Call, failure: &Failure) -> bool {
     let kind_allows = match failure.kind {
         ErrorKind::Retryable => true,
         ErrorKind::Permanent => false,
-        ErrorKind::Unknown => call.repeatable(),
+        ErrorKind::Unknown => call.repeatable() || awake(Bug::RetryOnceAfterUnclear),
     };
     kind_allows
         && !NEVER_REPEATED.contains(&failure.code.as_str())

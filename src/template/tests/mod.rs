@@ -3,7 +3,6 @@
 mod safety;
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use serde_json::{Value, json};
 
@@ -580,7 +579,7 @@ fn division_and_literals_are_known_before_running() {
 }
 
 #[test]
-fn secrets_become_their_placeholder_and_nothing_else() {
+fn g05_secrets_become_their_placeholder_and_nothing_else() {
     assert_eq!(rendered("{{ secrets.API_KEY }}"), json!("\u{1}secret:API_KEY\u{1}"));
     assert_eq!(rendered("Bearer {{ secrets.API_KEY }}"), json!("Bearer \u{1}secret:API_KEY\u{1}"));
     assert!(render("{{ secrets }}").is_err());

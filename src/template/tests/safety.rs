@@ -13,13 +13,9 @@ fn g01_rendered_text_is_never_a_template() {
 
 /// Renders something that would not end, and returns the error.
 fn limited(source: &str) -> TemplateError {
-    #[expect(clippy::disallowed_methods, reason = "the time itself is what is tested")]
-    let start = Instant::now();
     let error = render(source).expect_err(source);
-    let took = start.elapsed();
+    // How long it may take follows from the limit: each unit of fuel is a bounded piece of work.
     assert!(error.limit, "{source}: {error}");
-    // 50 ms in a release build; this build is unoptimised and shares its cores.
-    assert!(took.as_millis() < 500, "{source} took {took:?}");
     error
 }
 
@@ -182,7 +178,7 @@ fn g07_there_is_no_clock_and_no_chance() {
 }
 
 #[test]
-fn fuel_grows_with_the_limit() {
+fn g02_fuel_grows_with_the_limit() {
     let expression = Expression::parse("range(20000) | sum").expect("valid");
     let little = Limits { template_fuel: 1_000, ..Limits::default() };
     assert!(expression.eval(&scope(), &little).is_err_and(|error| error.limit));
@@ -191,7 +187,7 @@ fn fuel_grows_with_the_limit() {
 }
 
 #[test]
-fn no_template_panics_however_it_is_cut() {
+fn f14_no_template_panics_however_it_is_cut() {
     let whole = [
         "é {{ input['ä'] | default([1, {'k': -2.5}], true) }}{% for k, v in input.address | items if k != 'x' %}{{ loop.index }}ö{% else %}{% endfor %}",
         "{% set a = 1 if input.flag else (2 // 3) ** 2 %}{{ a ~ \"ü\\n\" * 2 }}{# c #}{% raw %}{{{% endraw %}{%- if a is not defined -%}x{%- elif 1 in [a] -%}{%- endif -%}",

@@ -164,7 +164,7 @@ fn without_a_store_nothing_is_wrong() {
 fn a_deadline_that_passed_while_nobody_was_there_comes_before_any_rest() {
     let clock = "steps:\n  tick: { wait: { for: 500ms } }\n";
     let test = Test::new().workflow("w", &format!("deadline: 500ms\n{WAITS}")).workflow("clock", clock);
-    let done = test.args("exec w --id r").code(7).run();
+    let done = test.args("exec w --id r --no-wait").code(7).run();
     let done = Test::after(done).args("exec clock --store clock.redb").run();
     Test::after(done).args("resume r").code(1).run().stderr_has("because  deadline");
 }

@@ -71,7 +71,7 @@ fn who_stayed_with_a_run_takes_it_over_when_its_holder_is_killed() {
 }
 
 #[test]
-fn a_holder_that_does_not_answer_is_named() {
+fn b14_a_holder_that_does_not_answer_is_named() {
     let holder = Test::new().workflow("w", WAITS.replace("signal: answer", "signal: answer, timeout: 1h").as_str());
     let holder = holder.args("exec --id r").start();
     holder.until("list", "waiting");

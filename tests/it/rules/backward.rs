@@ -71,7 +71,7 @@ fn rule_09_running_attempts_get_a_cancellation_token() {
 }
 
 #[test]
-fn rule_09_two_branches_fail_in_the_same_instant_and_the_first_cause_is_kept() {
+fn rule_09_d11_two_branches_fail_in_the_same_instant_and_the_first_cause_is_kept() {
     let lab = Lab::new("steps: { a: { uses: read }, b: { uses: act.safe }, join: { needs: [a, b], uses: read } }")
         .script("read a", [Act::SlowFailure(S, "a.no")])
         .script("act.safe b", [Act::SlowFailure(S, "a.down")]);
@@ -107,7 +107,7 @@ fn rule_09_order_is_kept_through_steps_that_have_nothing_to_undo_and_independent
 }
 
 #[test]
-fn rule_09_a_failed_undo_does_not_stop_the_others() {
+fn rule_09_d12_a_failed_undo_does_not_stop_the_others() {
     let lab = Lab::new(
         "
         steps:
@@ -265,7 +265,7 @@ fn rule_11_a_deadline_does_not_run_while_parked() {
 }
 
 #[test]
-fn rule_11_once_a_drain_has_begun_cancel_and_deadline_change_nothing() {
+fn rule_11_d05_once_a_drain_has_begun_cancel_and_deadline_change_nothing() {
     let lab = Lab::new(
         "
         deadline: 20s
@@ -651,4 +651,96 @@ fn rule_09_an_undo_that_waits_for_a_place_when_a_drain_begins_has_its_turn_later
     });
     assert_eq!(status, "failed");
     assert_eq!(lab.history().iter().filter(|e| *e == "compensation_succeeded s").count(), 1);
+}
+
+#[test]
+fn rule_09_an_attempt_that_fails_while_the_run_stops_is_not_retried() {
+    let lab = Lab::new(
+        "
+        steps:
+          bad: { uses: read }
+          slow: { uses: act.safe, retry: { attempts: 3, delay: 1s } }
+        ",
+    )
+    .script("read bad", [Act::SlowFailure(S, "a.no")])
+    .script("act.safe slow", [Act::Hang]);
+    let workflow = lab.workflow();
+    let status = lab.life(|engine| async move {
+        let submission = Submission { workflow, input: json!({}), id: Some("it".into()) };
+        let run = engine.submit(submission).await.unwrap().run;
+        let rest = tokio::time::timeout(3600 * S, engine.rest(run, Patience::Timers));
+        rest.await.expect("it does not hang").unwrap().status
+    });
+    assert_eq!(status, "failed");
+    assert_eq!(lab.called(), ["read bad", "act.safe slow"]);
+}
+
+#[test]
+fn rule_09_an_item_is_undone_once() {
+    let lab = Lab::new(
+        "
+        steps:
+          each: { foreach: '[0, 1]', uses: act.keyed, compensate: { uses: undo } }
+          bad: { needs: [each], uses: read }
+        ",
+    )
+    .script("read bad", [Act::Permanent("a.no")])
+    .script("undo each[1]", [Act::Slow(5 * S)]);
+    lab.run(json!({}));
+    let undos = lab.called().iter().filter(|what| what.starts_with("undo")).count();
+    assert_eq!(undos, 2);
+}
+
+#[test]
+fn rule_12_a_pivot_that_a_retry_shows_to_have_failed_is_none() {
+    let lab = Lab::new(
+        "
+        steps:
+          a: { uses: act.keyed, compensate: { uses: undo } }
+          p: { needs: [a], pivot: true, uses: act.keyed, confirm: { uses: lookup } }
+        ",
+    )
+    .script("act.keyed p", [Act::Unknown("a.lost")])
+    .script("lookup p", [Act::CannotSay, Act::NotDone]);
+    assert_eq!(lab.run(json!({})).parked.unwrap().code, "pivot");
+    let report = retried(&lab);
+    assert_eq!((report.status.as_str(), report.undone.as_slice()), ("failed", ["a".to_owned()].as_slice()));
+}
+
+#[test]
+fn rule_17_a_run_that_was_cancelled_after_three_deaths_is_not_parked_by_an_orderly_stop() {
+    let lab = Lab::new("steps: { s: { uses: act.keyed, compensate: { uses: undo } } }")
+        .script("act.keyed s", [Act::Slow(100 * S)])
+        .script("undo s", [Act::Slow(10 * S)]);
+    lab.run_and_kill_after(json!({}), S);
+    for _ in 0..2 {
+        lab.resume_and_kill_after(S);
+    }
+    assert_eq!(lab.resume().status, "parked");
+    lab.life(|engine| async move {
+        engine.cancel(found(&engine), None, true).await.unwrap();
+        engine.stop(S).await;
+    });
+    let report = lab.resume();
+    assert_eq!((report.status.as_str(), report.exit_code()), ("cancelled", 6));
+}
+
+#[test]
+fn d12_an_undo_that_hangs_panics_or_fails_is_given_up_and_the_others_are_made() {
+    for act in [Act::Hang, Act::Panic, Act::Permanent("a.no"), Act::Retryable("a.down"), Act::Unknown("a.lost")] {
+        let lab = Lab::new(
+            "
+            steps:
+              a: { uses: act.keyed, compensate: { uses: undo } }
+              b: { needs: [a], uses: act.keyed, compensate: { uses: undo, timeout: 5s, retry: { attempts: 2, delay: 1s } } }
+              bad: { needs: [b], uses: read }
+            ",
+        )
+        .script("read bad", [Act::Permanent("a.no")])
+        .script("undo b", [act.clone()]);
+        let report = lab.run(json!({}));
+        let tries = lab.called().iter().filter(|what| *what == "undo b").count();
+        assert_eq!(tries, if matches!(act, Act::Permanent(_)) { 1 } else { 2 }, "{act:?}");
+        assert_eq!((report.exit_code(), report.undone.as_slice()), (5, ["a".to_owned()].as_slice()), "{act:?}");
+    }
 }

@@ -1,5 +1,8 @@
 //! Rules 19 and 20: foreach, and how runs end.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use flowrun::engine::Patience;
 use serde_json::json;
 
@@ -171,6 +174,61 @@ fn rule_20_a_missing_handler_parks_the_run_until_it_is_back() {
     assert_eq!(parked.code, "handler_missing");
     assert!(parked.message.contains("act.keyed"), "{}", parked.message);
     assert_eq!(lab.resume().status, "completed");
+}
+
+/// FLOWRUN_FANOUT says how many items there are.
+#[test]
+fn k02_a_wide_fan_out_runs_so_many_at_once_and_no_more() {
+    let items: usize = std::env::var("FLOWRUN_FANOUT").map_or(10_000, |text| text.parse().expect("a number"));
+    let at_once = Arc::new((AtomicUsize::new(0), AtomicUsize::new(0)));
+    let mut lab = Lab::new(
+        "
+        steps: { each: { foreach: input, uses: act.keyed, with: '{{ item }}' } }
+        output: { last: '{{ steps.each.output | last }}' }
+        ",
+    );
+    for item in 0..items {
+        lab = lab.script(&format!("act.keyed each[{item}]"), [Act::Counted(Arc::clone(&at_once), S)]);
+    }
+    let report = lab.run(json!((0..items).collect::<Vec<_>>()));
+    assert_eq!(report.output, Some(json!({ "last": items - 1 })), "{:?}", report.error);
+    assert_eq!(at_once.1.load(Ordering::SeqCst), 16, "the default of `concurrency`");
+    assert_eq!(lab.calls().len(), items);
+    let begun =
+        |e: &serde_json::Value| e["item"].is_u64() && e["type"].as_str().is_some_and(|t| t.ends_with("_started"));
+    assert_eq!(lab.events().into_iter().filter(begun).count(), items);
+}
+
+/// At limit + 1 and limit the run is done before it counts; at limit - 1 it fails, and is undone all the same.
+#[test]
+fn k03_the_limit_of_events_is_exact_and_leaves_room_for_the_undoing() {
+    let lab = || {
+        Lab::new(
+            "
+            steps:
+              a: { uses: act.keyed, compensate: { uses: undo } }
+              b: { needs: [a], uses: act.keyed, compensate: { uses: undo } }
+              c: { needs: [b], uses: act.keyed, compensate: { uses: undo } }
+            ",
+        )
+    };
+    let free = lab();
+    assert_eq!(free.run(json!({})).status, "completed");
+    let events = free.events().len() as u64;
+    for limit in [events + 1, events, events - 1] {
+        let mut lab = lab();
+        lab.limits.events = limit;
+        let report = lab.run(json!({}));
+        if limit >= events {
+            assert_eq!(report.status, "completed", "{limit} of {events}");
+        } else {
+            assert_eq!(report.error.unwrap().code, "limit");
+            assert_eq!(
+                (report.undone, lab.events().len() as u64 > limit),
+                (vec!["c".into(), "b".into(), "a".into()], true)
+            );
+        }
+    }
 }
 
 #[test]

@@ -107,7 +107,7 @@ fn rule_01_statuses_of_run_and_steps_while_it_waits() {
 }
 
 #[test]
-fn rule_02_a_fallback_is_chosen_by_the_code_that_ended_the_member_tried_last() {
+fn rule_02_d14_a_fallback_is_chosen_by_the_code_that_ended_the_member_tried_last() {
     let lab = Lab::new(
         "
         steps:
@@ -219,7 +219,7 @@ fn rule_05_an_unknown_outcome_is_repeated_only_where_that_does_no_harm() {
 }
 
 #[test]
-fn rule_05_once_unclear_a_step_stays_unknown_whatever_later_attempts_report() {
+fn rule_05_d08_once_unclear_a_step_stays_unknown_whatever_later_attempts_report() {
     let lab =
         Lab::new("steps: { s: { uses: act.keyed, retry: { attempts: 2, delay: 1s }, compensate: { uses: undo } } }")
             .script("act.keyed s", [Act::Unknown("a.lost"), Act::Permanent("a.no")]);
@@ -276,7 +276,7 @@ fn rule_05_a_confirm_that_fails_is_unknown_and_is_asked_once() {
 }
 
 #[test]
-fn rule_05_if_the_undo_before_a_fallback_fails_no_fallback_runs() {
+fn rule_05_d14_if_the_undo_before_a_fallback_fails_no_fallback_runs() {
     let lab = Lab::new(
         "
         steps:
@@ -440,7 +440,7 @@ fn rule_05_what_may_have_acted_is_undone_by_continue_even_if_the_choice_of_a_fal
 }
 
 #[test]
-fn rule_03_a_late_answer_is_not_taken_for_that_of_a_try_after_an_operators_retry() {
+fn rule_03_d07_a_late_answer_is_not_taken_for_that_of_a_try_after_an_operators_retry() {
     let lab = Lab::new("steps: { s: { uses: act.keyed, timeout: 2s, on_error: park } }")
         .script("act.keyed s", [Act::Slow(3 * S), Act::Hang]);
     let workflow = lab.workflow();
@@ -476,4 +476,93 @@ fn c01_a_clock_that_was_ahead_for_a_moment_does_not_hold_a_run_up() {
     lab.set_back(year);
     lab.resume_and_kill_after(20 * S);
     assert_eq!(lab.history().last().unwrap(), "run_finished", "{:#?}", lab.history());
+}
+
+#[test]
+fn rule_06_the_attempts_before_a_crash_are_counted() {
+    let lab = Lab::new("steps: { s: { uses: act.keyed, retry: { attempts: 2, delay: 1s, jitter: none } } }")
+        .script("act.keyed s", [Act::Retryable("a.down"), Act::Slow(9 * S), Act::Retryable("a.down")]);
+    lab.run_and_kill_after(json!({}), 5 * S);
+    assert_eq!(lab.resume().status, "failed");
+    assert_eq!(lab.calls().len(), 3, "two count, and the one that was cut off does not");
+}
+
+#[test]
+fn rule_05_d07_d09_an_answer_after_the_timeout_changes_nothing() {
+    let lab = Lab::new(
+        "steps: { s: { uses: act.keyed, timeout: 2s, retry: { attempts: 2, delay: 500ms, jitter: none }, compensate: { uses: undo } } }",
+    )
+    .script("act.keyed s", [Act::Slow(3 * S), Act::Hang]);
+    let report = lab.run(json!({}));
+    assert_eq!((report.steps["s"].error.as_ref().unwrap().code.as_str(), report.exit_code()), ("timeout", 4));
+    assert!(lab.history().contains(&"late_result s".to_owned()), "it is recorded all the same");
+}
+
+#[test]
+fn rule_05_a_fallback_that_fails_does_not_settle_a_member_that_may_have_acted() {
+    let lab = Lab::new(
+        "
+        steps:
+          a: { uses: act.keyed, compensate: { uses: undo } }
+          p: { needs: [a], pivot: true, uses: act.keyed, fallback: [{ name: other, uses: other.keyed }] }
+        ",
+    )
+    .script("act.keyed p", [Act::Unknown("a.lost")])
+    .script("other.keyed p", [Act::Permanent("a.no")]);
+    let report = lab.run(json!({}));
+    assert_eq!(report.steps["p"].status, "unknown");
+    assert_eq!(report.parked.unwrap().code, "pivot", "nobody knows that the point of no return was not passed");
+}
+
+#[test]
+fn rule_19_the_item_that_failed_first_is_named_whatever_its_number() {
+    let lab = Lab::new("steps: { each: { foreach: '[0, 1, 2]', uses: act.keyed } }")
+        .script("act.keyed each[0]", [Act::SlowFailure(9 * S, "a.down")])
+        .script("act.keyed each[2]", [Act::SlowFailure(3 * S, "a.no")]);
+    let error = lab.run(json!({})).error.unwrap();
+    assert_eq!((error.code.as_str(), error.message.starts_with("item 2:")), ("a.no", true), "{}", error.message);
+}
+
+#[test]
+fn rule_19_an_item_that_waits_for_a_place_does_not_begin_after_a_failure() {
+    let lab = Lab::new(
+        "
+        services: { gate: { concurrency: 1 } }
+        steps: { each: { foreach: '[0, 1, 2]', uses: act.keyed, service: gate } }
+        ",
+    )
+    .script("act.keyed each[0]", [Act::SlowFailure(S, "a.no")]);
+    assert_eq!(lab.run(json!({})).status, "failed");
+    assert_eq!(lab.called(), ["act.keyed each[0]"]);
+}
+
+#[test]
+fn c05_a_timeout_and_an_answer_in_the_same_moment_are_one_outcome() {
+    for act in [Act::Slow(2 * S), Act::SlowFailure(2 * S, "a.no")] {
+        let lab = Lab::new("steps: { s: { uses: act.keyed, timeout: 2s } }").script("act.keyed s", [act]);
+        lab.run(json!({}));
+        let ends = ["step_succeeded s", "attempt_failed s", "attempt_unknown s"];
+        let found: Vec<String> = lab.history().into_iter().filter(|e| ends.contains(&e.as_str())).collect();
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(lab.calls().len(), 1);
+    }
+}
+
+#[test]
+fn c07_spread_delays_are_the_same_after_a_restart() {
+    let times = |deaths: bool| {
+        let mut lab = Lab::new("steps: { s: { uses: act.keyed, retry: { attempts: 6, delay: 20s, max_delay: 40s } } }")
+            .script("act.keyed s", [Act::Retryable("a.down")]);
+        lab.seed = Some(7);
+        if deaths {
+            lab.run_and_kill_after(json!({}), S);
+            lab.resume_and_kill_after(10 * S);
+            lab.resume();
+        } else {
+            lab.run(json!({}));
+        }
+        lab.calls().iter().map(|c| c.at_ms).collect::<Vec<_>>()
+    };
+    assert_eq!(times(false).len(), 6);
+    assert_eq!(times(false), times(true));
 }

@@ -1,0 +1,130 @@
+//! What a disk gives: durable steps a second, beside what the same disk gives without an engine.
+//!
+//! It runs a workflow through the engine, the journal and every check that a user's runs go through, in a store of its
+//! own beside the user's. It knows nothing of how results are shown.
+
+mod floor;
+mod order6;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+
+pub use self::floor::floor;
+pub use self::order6::{Order6, STEPS};
+
+use crate::engine::EngineError;
+use crate::handlers::registry::Handlers;
+use crate::store::journal::StoreError;
+use crate::store::open::OpenOptions;
+use crate::store::redb::RedbStore;
+
+/// So many runs follow one another on each place unless somebody says otherwise.
+const RUNS_PER_PLACE: u64 = 20;
+
+/// With fewer runs than this a lone place says nothing.
+const RUNS_MIN: u64 = 300;
+
+/// For how long the floor is measured, before the runs and again after them.
+const FLOOR: Duration = Duration::from_millis(500);
+
+/// What was measured with so many runs in flight.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Row {
+    /// How many runs were in flight.
+    pub concurrency: u32,
+    /// How many runs there were.
+    pub runs: u64,
+    /// Durable steps a second.
+    pub steps_per_s: f64,
+    /// Half of the runs took no longer from their submission to their result, in milliseconds.
+    pub p50_ms: f64,
+    /// 99 of 100 runs took no longer, in milliseconds.
+    pub p99_ms: f64,
+    /// Durable writes a second of an append-only log with group fdatasync, with as many writers.
+    pub floor_per_s: f64,
+    /// Steps for each write of the log.
+    pub ratio: f64,
+}
+
+/// Why nothing was measured.
+#[derive(Debug, thiserror::Error)]
+pub enum BenchError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A run failed.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The log or its folder could not be written.
+    #[error("{path}: {error}")]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// A run did not end as it must.
+    #[error("a run of the benchmark ended `{0}`")]
+    Wrong(String),
+}
+
+/// A folder that is removed with everything in it.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn within(folder: &Path) -> Result<Self, BenchError> {
+        let path = folder.join(format!(".flowrun-bench-{}", uuid::Uuid::new_v4().simple()));
+        std::fs::create_dir(&path).map_err(|error| BenchError::Io { path: folder.to_owned(), error })?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.0) {
+            tracing::warn!(%error, "{} is left; it can be removed", self.0.display());
+        }
+    }
+}
+
+impl fmt::Debug for Scratch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Measures one number of runs in flight on the disk of `folder`: the floor, the engine, the floor again.
+///
+/// Each level has a store of its own, so that one does not pay for what another has written.
+///
+/// # Errors
+/// When the disk fails, or a run does not complete.
+pub async fn measure(
+    folder: &Path,
+    handlers: &Handlers,
+    concurrency: u32,
+    runs: Option<u64>,
+) -> Result<Row, BenchError> {
+    let scratch = Scratch::within(folder)?;
+    let runs = runs.unwrap_or_else(|| RUNS_MIN.max(RUNS_PER_PLACE * u64::from(concurrency)));
+    let before = floor(&scratch.0.join("before.log"), concurrency, FLOOR).await?;
+    let options = OpenOptions { create: true, ..OpenOptions::default() };
+    let journal = Arc::new(RedbStore::open(scratch.0.join("bench.redb"), options)?);
+    let level = Order6::new(journal, handlers.clone())?.run(concurrency, runs).await?;
+    let after = floor(&scratch.0.join("after.log"), concurrency, FLOOR).await?;
+    let floor_per_s = f64::midpoint(before, after);
+    let steps_per_s = (runs * STEPS) as f64 / level.elapsed.as_secs_f64();
+    Ok(Row {
+        concurrency,
+        runs,
+        steps_per_s,
+        p50_ms: level.percentile_ms(50),
+        p99_ms: level.percentile_ms(99),
+        floor_per_s,
+        ratio: steps_per_s / floor_per_s,
+    })
+}

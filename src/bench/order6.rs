@@ -1,0 +1,171 @@
+//! The workload: six steps, one after the other, that do nothing but pass an order of about 500 bytes on.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::BenchError;
+use crate::definition::Definition;
+use crate::engine::{Engine, EngineError, EngineOptions, Patience, Submission, Workflow};
+use crate::handlers::registry::Handlers;
+use crate::limits::Limits;
+use crate::store::journal::Journal;
+use crate::time::SystemClock;
+
+/// How many steps a run has.
+pub const STEPS: u64 = 6;
+
+/// How many bytes the order has.
+const BYTES: usize = 500;
+
+const WORKFLOW: &str = r#"flowrun: 1
+name: order6
+input:
+  type: object
+  required: [order]
+  properties: { order: { type: object } }
+steps:
+  validate: { uses: core.pass, with: { order: "{{ input.order }}" } }
+  reserve: { uses: core.pass, with: { order: "{{ steps.validate.output.order }}" } }
+  charge: { uses: core.pass, with: { order: "{{ steps.reserve.output.order }}" } }
+  ship: { uses: core.pass, with: { order: "{{ steps.charge.output.order }}" } }
+  notify: { uses: core.pass, with: { order: "{{ steps.ship.output.order }}" } }
+  finalize: { uses: core.pass, with: { order: "{{ steps.notify.output.order }}" } }
+output: { order: "{{ steps.finalize.output.order }}" }
+"#;
+
+/// The workload over one store.
+#[derive(Clone, Debug)]
+pub struct Order6 {
+    engine: Engine,
+    workflow: Arc<Workflow>,
+}
+
+/// How one level went.
+#[derive(Debug)]
+pub struct Level {
+    /// From the first submission to the last result.
+    pub elapsed: Duration,
+    /// How long each run took, the shortest first.
+    took: Vec<Duration>,
+}
+
+impl Level {
+    /// Returns how long so many of a hundred runs took at most, in milliseconds.
+    #[must_use]
+    pub fn percentile_ms(&self, percent: usize) -> f64 {
+        let at = (self.took.len() * percent).div_ceil(100).max(1) - 1;
+        self.took.get(at).map_or(f64::NAN, |took| took.as_secs_f64() * 1e3)
+    }
+}
+
+impl Order6 {
+    /// Prepares the workload; `journal` should be fresh.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn new(journal: Arc<dyn Journal>, handlers: Handlers) -> Result<Self, BenchError> {
+        let definition = Definition {
+            path: "order6.yaml".to_owned(),
+            text: WORKFLOW.to_owned(),
+            files: indexmap::IndexMap::new(),
+            config: json!({}),
+        };
+        let bug = |what: String| EngineError::Bug(format!("the workflow of the benchmark: {what}"));
+        let (loaded, findings) = definition.reopen(&Limits::default());
+        let Some(loaded) = loaded.filter(|_| findings.is_empty()) else {
+            return Err(bug(format!("{findings:?}")).into());
+        };
+        let contracts = handlers.contracts();
+        let workflow = Workflow::compile(&loaded, &contracts).map_err(|findings| bug(format!("{findings:?}")))?;
+        let engine = Engine::new(journal, handlers, Arc::new(SystemClock), EngineOptions::default())?;
+        Ok(Self { engine, workflow: Arc::new(workflow) })
+    }
+
+    /// Runs the workflow `runs` times, always `concurrency` at once.
+    ///
+    /// # Errors
+    /// When the store fails, or a run does not complete.
+    #[expect(clippy::disallowed_methods, reason = "real time is what is measured")]
+    pub async fn run(&self, concurrency: u32, runs: u64) -> Result<Level, BenchError> {
+        let next = Arc::new(AtomicU64::new(0));
+        let begun = Instant::now();
+        let mut places = tokio::task::JoinSet::new();
+        for _ in 0..concurrency {
+            let (order6, next) = (self.clone(), Arc::clone(&next));
+            places.spawn(async move {
+                let mut took = Vec::new();
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= runs {
+                        return Ok::<_, BenchError>(took);
+                    }
+                    let begun = Instant::now();
+                    order6.once(number).await?;
+                    took.push(begun.elapsed());
+                }
+            });
+        }
+        let mut took = Vec::new();
+        while let Some(place) = places.join_next().await {
+            took.extend(place.map_err(|error| EngineError::Bug(error.to_string()))??);
+        }
+        let elapsed = begun.elapsed();
+        took.sort();
+        Ok(Level { elapsed, took })
+    }
+
+    async fn once(&self, number: u64) -> Result<(), BenchError> {
+        let (workflow, id) = (Arc::clone(&self.workflow), format!("order-{number}"));
+        let order = order(&id);
+        let submission = Submission { workflow, input: json!({ "order": order.clone() }), id: Some(id) };
+        let submitted = self.engine.submit(submission).await?;
+        let report = self.engine.rest(submitted.run, Patience::Timers).await?;
+        // A run that lost its order on the way would be fast for nothing.
+        match report.output {
+            Some(output) if output["order"] == order => Ok(()),
+            _ => Err(BenchError::Wrong(report.status)),
+        }
+    }
+}
+
+/// Returns an order of 500 bytes.
+fn order(id: &str) -> Value {
+    let mut order = json!({
+        "order_id": id,
+        "customer": { "name": "Ada", "email": "ada@example.test" },
+        "items": [{ "sku": "A-100", "quantity": 2, "price": 1999 }],
+        "note": "",
+    });
+    let has = order.to_string().len();
+    order["note"] = "x".repeat(BYTES.saturating_sub(has)).into();
+    order
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::handlers::{Registry, World};
+    use crate::store::memory::MemoryStore;
+
+    #[tokio::test]
+    async fn every_run_passes_its_order_through_six_steps() {
+        let handlers = Registry::new().build(&World::in_memory(Arc::new(SystemClock))).expect("built-in handlers");
+        let journal = Arc::new(MemoryStore::default());
+        let order6 = Order6::new(Arc::clone(&journal) as Arc<dyn Journal>, handlers).expect("a new store");
+        let level = order6.run(3, 10).await.expect("every run completes");
+        assert_eq!(level.took.len(), 10);
+        assert!(level.percentile_ms(50) <= level.percentile_ms(99));
+        let run = journal.run_by_id("order-9").expect("readable").expect("it was run");
+        let steps = order6.engine.report(run).expect("readable").steps;
+        assert_eq!(steps.len() as u64, STEPS);
+        assert!(steps.values().all(|step| step.status == "succeeded"));
+    }
+
+    #[test]
+    fn an_order_has_500_bytes() {
+        assert_eq!(order("order-12345").to_string().len(), BYTES);
+    }
+}
