@@ -61,6 +61,20 @@ bugs! {
     ExportedPlaceholders = "exported_placeholders", It("cli::db::an_export_has_every_event_and_no_secret");
     /// An export begins each page with the run that the last one ended with, from its start.
     ExportRepeats = "export_repeats", It("cli::db::an_export_has_every_event_and_no_secret");
+    /// A commit is not brought to the disk.
+    SkipSync = "skip_sync", Unit("engine::faulty_disk::crash::p1_what_was_acknowledged_and_what_was_acted_upon_is_on_the_disk");
+    /// A commit is acknowledged when it is handed to the writer.
+    AcknowledgeBeforeCommit = "acknowledge_before_commit", Unit("engine::faulty_disk::crash::p1_what_was_acknowledged_and_what_was_acted_upon_is_on_the_disk");
+    /// A handler is called before the start of its attempt is on the disk.
+    StartNotDurableBeforeCall = "start_not_durable_before_call", Unit("engine::faulty_disk::crash::p1_what_was_acknowledged_and_what_was_acted_upon_is_on_the_disk");
+    /// That a run is final is written in another transaction than the events that say so.
+    SplitTransaction = "split_transaction", Unit("engine::faulty_disk::crash::a02_the_end_of_a_run_is_recorded_in_one_piece");
+    /// A commit that failed is tried again in the same process.
+    RetryAfterFailedCommit = "retry_after_failed_commit", Unit("engine::faulty_disk::errors::b03_the_first_error_is_the_one_that_is_told");
+    /// The checksum of a record is not looked at.
+    ChecksumNotChecked = "checksum_not_checked", Unit("store::format::tests::every_flipped_bit_is_noticed");
+    /// The seal between a run and its records is not looked at.
+    SealNotChecked = "seal_not_checked", Unit("engine::faulty_disk::damage::b20_a_run_with_an_edited_event_is_not_resumed_and_the_event_is_named");
     /// Steps are undone in the order in which they were done.
     UndoInStartOrder = "undo_in_start_order", It("rules::backward::rule_09_what_was_done_is_undone_in_reverse_order_of_dependency");
     /// What a template has rendered is rendered again.

@@ -276,6 +276,9 @@ impl Driver {
             self.decide(Input::Interrupted, &mut turn)?;
             self.withdraw(&mut turn.commands);
         }
+        if awake(Bug::StartNotDurableBeforeCall) {
+            turn.commands.drain(..).for_each(|command| self.act(command));
+        }
         if let Err(error) = self.record(&mut turn).await {
             self.withdraw(&mut turn.commands);
             return Err(error);

@@ -14,6 +14,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::machine::event::Entry;
+use crate::teeth::{Bug, awake};
 
 /// The version that is written, and the newest that is read.
 pub const VERSION: u8 = 1;
@@ -135,7 +136,7 @@ fn open(bytes: &[u8]) -> Result<std::borrow::Cow<'_, [u8]>, FormatError> {
     if version != VERSION {
         return Err(FormatError::Version { found: version });
     }
-    if checksum(bytes) != u32::from_le_bytes(sum) {
+    if checksum(bytes) != u32::from_le_bytes(sum) && !awake(Bug::ChecksumNotChecked) {
         return Err(FormatError::Checksum);
     }
     match flags {

@@ -62,6 +62,12 @@ impl RedbStore {
         Self::over(backend, 0)
     }
 
+    /// Opens the store that `backend` holds and checks all of it, as a file of moderate size is checked.
+    #[cfg(test)]
+    pub(crate) fn with_backend_checked(backend: impl StorageBackend) -> Result<Self, StoreError> {
+        Self::begin(open_backend("the store", backend, false, true)?, "the store".into(), None, QUICK_REPAIR_FROM)
+    }
+
     fn over(backend: impl StorageBackend, quick_repair_from: u64) -> Result<Self, StoreError> {
         const NAME: &str = "the store";
         Self::begin(open_backend(NAME, backend, true, false)?, NAME.into(), None, quick_repair_from)
@@ -198,6 +204,9 @@ impl Journal for RedbStore {
     fn commit(&self, commit: Commit) -> Committed {
         let (ack, done) = oneshot::channel();
         self.shared.queue.push(self.job(commit, ack));
+        if awake(Bug::AcknowledgeBeforeCommit) {
+            return Box::pin(std::future::ready(Ok(())));
+        }
         let shared = Arc::clone(&self.shared);
         Box::pin(async move {
             done.await.unwrap_or_else(|_| {

@@ -9,6 +9,7 @@ use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, TableDefinition};
 use super::format::{self, FormatError};
 use super::journal::{DoneRow, LiveRow, RunRow, StoreError};
 use crate::names::RunKey;
+use crate::teeth::{Bug, awake};
 
 /// The records of all commits of all runs, one row for each commit, in the order of the commits.
 pub(super) const JOURNAL: TableDefinition<u64, &[u8]> = TableDefinition::new("journal");
@@ -286,7 +287,8 @@ pub(super) fn records_of(
     };
     let bundle = bundle.value();
     let records = unbundled(bundle, pointer.count);
-    let sealed = Pointer::new(place, pointer.sequence, pointer.count, crc32fast::hash(bundle)) == pointer;
+    let sealed = Pointer::new(place, pointer.sequence, pointer.count, crc32fast::hash(bundle)) == pointer
+        || awake(Bug::SealNotChecked);
     match records {
         Some(records) if sealed => Ok(records.into_iter().map(<[u8]>::to_vec).collect()),
         records => {

@@ -136,7 +136,10 @@ impl Writer {
         let shared = Arc::clone(&self.shared);
         let mut jobs = Vec::new();
         while shared.queue.take(self.pace.expected(), &mut jobs) {
-            let written = guarded(|| self.write(&jobs)).unwrap_or_else(|panic| Err(Fault::panicked(&panic)));
+            let mut written = guarded(|| self.write(&jobs)).unwrap_or_else(|panic| Err(Fault::panicked(&panic)));
+            if awake(Bug::RetryAfterFailedCommit) && written.is_err() {
+                written = self.write(&jobs);
+            }
             match written {
                 Ok(refused) => acknowledge(&mut jobs, refused),
                 Err(fault) => {
@@ -160,7 +163,7 @@ impl Writer {
         };
         let group = self.pace.begin();
         let mut tx = self.database.begin_write()?;
-        tx.set_durability(Durability::Immediate)?;
+        tx.set_durability(if awake(Bug::SkipSync) { Durability::None } else { Durability::Immediate })?;
         tx.set_quick_repair(size >= self.quick_repair_from);
         let mut refused = Vec::new();
         let mut records = 0;
@@ -200,6 +203,9 @@ impl Writer {
             tx.open_table(META)?.remove(COPIED)?;
         }
         tx.commit()?;
+        if awake(Bug::SplitTransaction) {
+            self.finish_apart(jobs)?;
+        }
         self.copied = false;
         if let Some(marker) = &mut self.marker {
             marker.note(self.next_sequence);
@@ -210,6 +216,18 @@ impl Writer {
         written.records.fetch_add(records, Ordering::Relaxed);
         self.learn_definitions(jobs, &refused);
         Ok(refused)
+    }
+
+    /// The deliberate bug `split_transaction`: that runs are final is written after the events that say so.
+    fn finish_apart(&self, jobs: &[Job]) -> Result<(), Fault> {
+        let tx = self.database.begin_write()?;
+        for job in jobs {
+            if let Some(finish) = &job.finish {
+                tx.open_table(LIVE)?.remove(job.run.0.as_bytes())?;
+                tx.open_table(DONE)?.insert(job.run.0.as_bytes(), finish.as_slice())?;
+            }
+        }
+        Ok(tx.commit()?)
     }
 
     fn learn_definitions(&self, jobs: &[Job], refused: &[(usize, StoreError)]) {
@@ -308,6 +326,7 @@ impl<'tx> Tables<'tx> {
             }
         }
         match (&job.start, &job.finish) {
+            (_, Some(_)) if awake(Bug::SplitTransaction) => {}
             (_, Some(finish)) => {
                 opened(&mut self.live, self.tx, LIVE)?.remove(run)?;
                 opened(&mut self.done, self.tx, DONE)?.insert(run, finish.as_slice())?;

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use super::life::{Life, Past, live, name_of_call};
-use super::story::Story;
+use super::life::{Life, Past, listed, live, name_of_call, records};
+use super::story::{Story, parts};
 use crate::engine::report::RunReport;
 use crate::handlers::LedgerEntry;
 use crate::machine::event::{CallId, Entry, Event};
 use crate::store::fault::FaultDisk;
 use crate::store::format;
+use crate::store::journal::Journal as _;
+use crate::store::redb::RedbStore;
 
 /// How the run of a story ends if nothing goes wrong.
 #[derive(Debug)]
@@ -59,6 +61,27 @@ fn unrecorded(calls: &[String], entries: &[Entry]) -> Option<String> {
         .cloned()
 }
 
+/// What the next process sees of a disk. The engine knows a store by its trait alone, so two disks of which it sees the
+/// same lead to the same life.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(super) struct Seen {
+    events: usize,
+    breakers: Vec<(String, Vec<u8>)>,
+}
+
+/// Opens `image` in a world that knows `past`, and says what is wrong with what is there.
+pub(super) fn look(story: &Story, image: Vec<u8>, past: &Past) -> Result<Seen, String> {
+    let store = RedbStore::with_backend(FaultDisk::holding(image)).map_err(|e| format!("it does not open: {e}"))?;
+    let found = records(&store, story.id).map_err(|e| format!("it cannot be read: {e}"))?;
+    kept(&found, past)?;
+    listed(&store, story.id)?;
+    let unpinned = |e| format!("the run's definition is not there: {e}");
+    if !found.is_empty() {
+        store.definition(parts().workflow.fingerprint).map_err(unpinned)?;
+    }
+    Ok(Seen { events: found.len(), breakers: store.breakers().map_err(|e| e.to_string())? })
+}
+
 /// Lets the next process find `image` in a world that knows `past`, and says what is wrong with what follows.
 pub(super) fn after_crash(story: &Story, calm: &Calm, image: Vec<u8>, past: &Past) -> Result<Life, String> {
     let disk = FaultDisk::holding(image);
@@ -70,7 +93,7 @@ pub(super) fn after_crash(story: &Story, calm: &Calm, image: Vec<u8>, past: &Pas
 }
 
 /// Holds what was found on the disk to what the world knows.
-pub(super) fn kept(found: &[Vec<u8>], past: &Past) -> Result<(), String> {
+fn kept(found: &[Vec<u8>], past: &Past) -> Result<(), String> {
     let Past { records, acknowledged, .. } = past;
     if found.len() < *acknowledged {
         return Err(format!("{acknowledged} events were acknowledged, and {} are there", found.len()));
@@ -87,6 +110,7 @@ pub(super) fn kept(found: &[Vec<u8>], past: &Past) -> Result<(), String> {
 /// Holds a life to what it found.
 fn went_on(life: &Life) -> Result<(), String> {
     life.end.as_ref().map_err(|error| format!("it does not go on: {error}"))?;
+    life.listed.clone()?;
     if !life.records.starts_with(&life.found) {
         return Err("an event was changed afterwards".to_owned());
     }

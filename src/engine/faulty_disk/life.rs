@@ -9,15 +9,16 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use serde_json::json;
 
-use super::story::{BEGIN, ID, Story, parts, services_after};
+use super::story::{BEGIN, Story, parts, services_after};
 use crate::engine::report::RunReport;
 use crate::engine::{Engine, EngineError, EngineOptions, Moment, Patience, Submission};
 use crate::faults::CallFacts;
 use crate::handlers::{Handlers, LedgerEntry};
-use crate::machine::event::CallKind;
+use crate::machine::event::{CallKind, Event};
 use crate::names::RunKey;
 use crate::store::conformance::wait;
 use crate::store::fault::{FaultDisk, Op};
+use crate::store::format;
 use crate::store::journal::{Commit, Committed, Journal, LiveRow, RunRow, StoreError};
 use crate::store::redb::RedbStore;
 use crate::time::{Clock, Timestamp, VirtualClock};
@@ -60,22 +61,62 @@ struct Notes {
     notes: Vec<Note>,
     calls: Vec<String>,
     current: Note,
+    /// Calls that were made after the disk had failed.
+    after_failure: usize,
 }
 
 /// Notes what happens, into the disk's log.
 #[derive(Clone)]
-struct Notary {
+pub(super) struct Notary {
     disk: FaultDisk,
     handlers: Handlers,
-    clock: Arc<Mutex<Arc<dyn Clock>>>,
+    clock: Arc<dyn Clock>,
     notes: Arc<Mutex<Notes>>,
 }
 
 impl Notary {
+    /// Returns one that begins with what is known already. Must be called inside the runtime that the life is lived in.
+    pub(super) fn new(disk: &FaultDisk, handlers: Handlers, past: &Past) -> Self {
+        let current = Note {
+            now: past.now,
+            acknowledged: past.acknowledged,
+            calls: past.calls.len(),
+            effects: past.ledger.len(),
+        };
+        let notes = Notes { notes: Vec::new(), calls: past.calls.clone(), current, after_failure: 0 };
+        Self {
+            disk: disk.clone(),
+            handlers,
+            clock: Arc::new(VirtualClock::starting_at(past.now)),
+            notes: Arc::new(Mutex::new(notes)),
+        }
+    }
+
+    /// Returns what was noted.
+    fn taken(&self) -> Notes {
+        let mut notes = self.notes.lock();
+        Notes {
+            notes: std::mem::take(&mut notes.notes),
+            calls: std::mem::take(&mut notes.calls),
+            current: notes.current,
+            after_failure: notes.after_failure,
+        }
+    }
+
+    /// Returns how many calls were noted.
+    pub(super) fn calls(&self) -> usize {
+        self.notes.lock().calls.len()
+    }
+
+    /// Returns the present time.
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
     fn note(&self, change: impl FnOnce(&mut Notes)) {
         let mut notes = self.notes.lock();
         change(&mut notes);
-        notes.current.now = self.clock.lock().now();
+        notes.current.now = self.clock.now();
         let current = notes.current;
         notes.notes.push(current);
         self.disk.mark(notes.notes.len() - 1);
@@ -84,6 +125,7 @@ impl Notary {
     fn attempt(&self, call: &CallFacts<'_>, moment: Moment) {
         match moment {
             Moment::Before => self.note(|notes| {
+                notes.after_failure += usize::from(self.disk.tried_since_failure().is_some());
                 notes.calls.push(name_of_call(call.kind, call.step.as_str(), call.item, call.member.as_str()));
                 notes.current.calls = notes.calls.len();
             }),
@@ -106,17 +148,23 @@ fn ledger(handlers: &Handlers) -> Vec<LedgerEntry> {
 }
 
 /// A store that is written to while nothing else happens, so that a life is the same every time.
-struct InTurn {
-    store: Arc<RedbStore>,
-    notary: Notary,
+pub(super) struct InTurn {
+    pub(super) store: Arc<RedbStore>,
+    pub(super) notary: Notary,
+    /// How long each sync takes, if that is more than a moment; who comes meanwhile waits for the next.
+    pub(super) sync: Option<Duration>,
 }
 
 impl Journal for InTurn {
     fn commit(&self, commit: Commit) -> Committed {
-        let (store, notary) = (Arc::clone(&self.store), self.notary.clone());
+        let (store, notary, sync) = (Arc::clone(&self.store), self.notary.clone(), self.sync);
         Box::pin(async move {
             for _ in 0..TURNS {
                 tokio::task::yield_now().await;
+            }
+            if let Some(sync) = sync.and_then(|sync| i64::try_from(sync.as_millis()).ok()) {
+                let now = notary.clock.now().0;
+                notary.clock.sleep_until(Timestamp((now / sync + 1) * sync)).await;
             }
             notary.note(|_| {});
             wait(store.commit(commit))
@@ -183,9 +231,18 @@ pub(super) struct Life {
     pub(super) end: Result<RunReport, EngineError>,
     /// What the engine says of its store.
     pub(super) halted: Option<StoreError>,
+    /// How many calls were made after the disk had failed.
+    pub(super) calls_after_failure: usize,
+    /// Whether the lists say of the run what its events say.
+    pub(super) listed: Result<(), String>,
 }
 
 impl Life {
+    /// Returns what the world knows at the end.
+    pub(super) fn latest(&self) -> Past {
+        self.past_at(self.notes.len().checked_sub(1))
+    }
+
     /// Returns what the world knew at the moment of a note.
     pub(super) fn past_at(&self, note: Option<usize>) -> Past {
         let Some(note) = note.map(|note| self.notes[note]) else {
@@ -208,28 +265,20 @@ pub(super) fn live(story: &Story, disk: &FaultDisk, past: Past) -> Result<Life, 
     let handlers = services_after(past.ledger.clone());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     let runtime = runtime.expect("a runtime");
-    let current =
-        Note { now: past.now, acknowledged: past.acknowledged, calls: past.calls.len(), effects: past.ledger.len() };
-    let notes = Notes { notes: Vec::new(), calls: past.calls.clone(), current };
-    let clock: Arc<dyn Clock> = {
+    let notary = {
         let _inside = runtime.enter();
-        Arc::new(VirtualClock::starting_at(past.now))
-    };
-    let notary = Notary {
-        disk: disk.clone(),
-        handlers: handlers.clone(),
-        clock: Arc::new(Mutex::new(Arc::clone(&clock))),
-        notes: Arc::new(Mutex::new(notes)),
+        Notary::new(disk, handlers.clone(), &past)
     };
     let mut store = Arc::new(RedbStore::with_backend(disk.clone())?);
-    let found = records(&store)?;
+    let found = records(&store, story.id)?;
     let mut stops = story.stopped && past.records.is_empty();
     let (end, halted) = loop {
-        let journal = Arc::new(InTurn { store: Arc::clone(&store), notary: notary.clone() });
-        let (end, halted) = runtime.block_on(one(story, journal, &notary, &mut stops));
-        let stopped = matches!(end, Ok(None));
-        if !stopped {
-            break (end.map(|report| report.expect("it was not stopped")), halted);
+        let journal = Arc::new(InTurn { store: Arc::clone(&store), notary: notary.clone(), sync: None });
+        let (end, halted) = runtime.block_on(one(story, journal, &mut stops));
+        match end {
+            Ok(Some(report)) => break (Ok(report), halted),
+            Err(error) => break (Err(error), halted),
+            Ok(None) => {}
         }
         if let Err(error) = store.close() {
             break (Err(error.into()), halted);
@@ -239,25 +288,56 @@ pub(super) fn live(story: &Story, disk: &FaultDisk, past: Past) -> Result<Life, 
     };
     // Whatever is still under way must not be heard of any more.
     drop(runtime);
-    let records = if end.is_ok() { records(&store)? } else { Vec::new() };
+    let (records, listed) = match &end {
+        Ok(_) => (records(&store, story.id)?, listed(&store, story.id)),
+        Err(_) => (Vec::new(), Ok(())),
+    };
     drop(store);
     let ledger = ledger(&handlers);
-    let notes = std::mem::replace(&mut *notary.notes.lock(), Notes { notes: Vec::new(), calls: Vec::new(), current });
+    let Notes { notes, calls, after_failure, .. } = notary.taken();
     let log = disk.log().split_off(from);
-    Ok(Life { past, before, log, notes: notes.notes, found, records, calls: notes.calls, ledger, end, halted })
+    Ok(Life {
+        past,
+        before,
+        log,
+        notes,
+        found,
+        records,
+        calls,
+        ledger,
+        end,
+        halted,
+        calls_after_failure: after_failure,
+        listed,
+    })
 }
 
-fn records(store: &RedbStore) -> Result<Vec<Vec<u8>>, StoreError> {
-    store.run_by_id(ID)?.map_or_else(|| Ok(Vec::new()), |run| store.records(run))
+/// Returns the records of the run that has an id; none if there is no such run.
+pub(super) fn records(store: &RedbStore, id: &str) -> Result<Vec<Vec<u8>>, StoreError> {
+    store.run_by_id(id)?.map_or_else(|| Ok(Vec::new()), |run| store.records(run))
 }
 
-/// One process: until the run has ended, or until it is stopped while the run waits.
-async fn one(
-    story: &Story,
-    journal: Arc<InTurn>,
-    notary: &Notary,
-    stops: &mut bool,
-) -> (Result<Option<RunReport>, EngineError>, Option<StoreError>) {
+/// Holds the lists of runs to the run's events: it is final in both or in neither.
+pub(super) fn listed(store: &RedbStore, id: &str) -> Result<(), String> {
+    let read = || -> Result<_, StoreError> {
+        let Some(run) = store.run_by_id(id)? else { return Ok(None) };
+        let live = store.live()?.iter().any(|(key, _)| *key == run);
+        Ok(Some((store.run(run)?, live, store.records(run)?)))
+    };
+    let Some((row, live, records)) = read().map_err(|error| error.to_string())? else { return Ok(()) };
+    let last = records.last().and_then(|record| format::decode(record).ok());
+    let is_final = matches!(last.map(|entry| entry.event), Some(Event::RunFinished(_)));
+    let row_is_final = matches!(row, Some(RunRow::Done(_)));
+    if (row_is_final, !live) == (is_final, is_final) {
+        Ok(())
+    } else {
+        Err(format!("by its events the run is final: {is_final}; by its row: {row_is_final}; listed as live: {live}"))
+    }
+}
+
+/// Returns an engine that notes what it does.
+pub(super) fn engine(story: &Story, journal: Arc<InTurn>) -> Result<Engine, EngineError> {
+    let notary = &journal.notary;
     let (acknowledge, watch) = (notary.clone(), notary.clone());
     let options = EngineOptions {
         limits: parts().limits.clone(),
@@ -274,13 +354,23 @@ async fn one(
         lockstep: Some(Duration::from_secs(30)),
         ..EngineOptions::default()
     };
-    let clock = Arc::clone(&notary.clock.lock());
-    let engine = match Engine::new(Arc::clone(&journal) as _, notary.handlers.clone(), clock, options) {
+    let (handlers, clock) = (notary.handlers.clone(), Arc::clone(&notary.clock));
+    let engine = Engine::new(journal, handlers, clock, options)?;
+    engine.inner.library.keep(&parts().workflow);
+    Ok(engine)
+}
+
+/// One process: until the run has ended, or until it is stopped while the run waits.
+async fn one(
+    story: &Story,
+    journal: Arc<InTurn>,
+    stops: &mut bool,
+) -> (Result<Option<RunReport>, EngineError>, Option<StoreError>) {
+    let engine = match engine(story, Arc::clone(&journal)) {
         Ok(engine) => engine,
         Err(error) => return (Err(error), None),
     };
-    engine.inner.library.keep(&parts().workflow);
-    let end = go_through(story, &*journal, &engine, stops).await;
+    let end = go_through(story, &journal, &engine, stops).await;
     let halted = engine.halted().borrow().clone();
     (end, halted)
 }
@@ -292,11 +382,11 @@ async fn go_through(
     stops: &mut bool,
 ) -> Result<Option<RunReport>, EngineError> {
     engine.resume_all().await?;
-    let run = match journal.run_by_id(ID)? {
+    let run = match journal.run_by_id(story.id)? {
         Some(run) => run,
         None => {
             let workflow = Arc::clone(&parts().workflow);
-            let submission = Submission { workflow, input: story.input.clone(), id: Some(ID.to_owned()) };
+            let submission = Submission { workflow, input: story.input.clone(), id: Some(story.id.to_owned()) };
             engine.submit(submission).await?.run
         }
     };

@@ -18,13 +18,12 @@ use crate::time::{SystemClock, Timestamp};
 /// When every story begins: 2026-01-01T00:00:00Z.
 pub(super) const BEGIN: Timestamp = Timestamp(1_767_225_600_000);
 
-/// The id of the one order.
-pub(super) const ID: &str = "ORD-1001";
-
 /// A way through the order process.
 #[derive(Clone, Debug)]
 pub(super) struct Story {
     pub(super) name: &'static str,
+    /// The run's id.
+    pub(super) id: &'static str,
     pub(super) input: Value,
     pub(super) faults: Arc<Faults>,
     /// The news of the payment comes while the run waits for it.
@@ -38,7 +37,7 @@ impl Story {
         let mut input = serde_json::from_str(include_str!("../../../examples/order.json")).expect("an order");
         change(&mut input);
         let faults = Arc::new(Faults::read(faults).expect("rules"));
-        Self { name, input, faults, settled: false, stopped: false }
+        Self { name, id: "ORD-1001", input, faults, settled: false, stopped: false }
     }
 
     /// Everything works.

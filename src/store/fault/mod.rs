@@ -9,7 +9,10 @@ mod sweeps;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use redb::StorageBackend;
+use redb::{Database, ReadableTable as _, StorageBackend};
+
+use super::tables::{self, BY_RUN, JOURNAL, Pointer, run_and_number, unbundled};
+use crate::names::RunKey;
 
 /// The size that a disk writes whole or not at all.
 const SECTOR: usize = 512;
@@ -212,6 +215,32 @@ fn apply(image: &mut Vec<u8>, op: &Op) {
         Op::Length(length) => image.resize(usize::try_from(*length).expect("test disks fit into memory"), 0),
         Op::Sync | Op::Mark(_) => {}
     }
+}
+
+/// Changes the records of a run in the store on `disk`, behind the back of everything that would notice. `change` is
+/// given the number of the first event of the commit, the event's own number, and its record.
+pub(crate) fn edit_records(disk: &FaultDisk, run: RunKey, mut change: impl FnMut(u64, u64, &mut Vec<u8>)) {
+    let database = Database::builder().create_with_backend(disk.clone()).expect("a database");
+    let tx = database.begin_write().expect("a transaction");
+    {
+        let mut journal = tx.open_table(JOURNAL).expect("the table");
+        for row in tx.open_table(BY_RUN).expect("the table").iter().expect("readable") {
+            let (key, row) = row.expect("readable");
+            let ((owner, first), pointer) = (run_and_number(key.value()), Pointer::of_bytes(row.value()));
+            if owner != run {
+                continue;
+            }
+            let bundle = journal.get(pointer.sequence).expect("readable").expect("it is there").value().to_vec();
+            let records = unbundled(&bundle, pointer.count).expect("a bundle").into_iter().map(<[u8]>::to_vec);
+            let changed = records.zip(first..).map(|(mut record, number)| {
+                change(first, number, &mut record);
+                record
+            });
+            let changed = tables::bundle(&changed.collect::<Vec<_>>());
+            journal.insert(pointer.sequence, changed.as_slice()).expect("written");
+        }
+    }
+    tx.commit().expect("written");
 }
 
 /// The disk at each moment of a log.
