@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::story::{BEGIN, ID, Story, parts, services_after};
+use super::story::{BEGIN, Story, parts, services_after};
 use crate::engine::report::RunReport;
 use crate::engine::{Engine, EngineError, EngineOptions, Patience, Submission};
 use crate::handlers::Handlers;
@@ -24,7 +24,8 @@ fn live(store: MemoryStore, services: &Handlers, panics_at: Option<u64>) -> Resu
         let engine = Engine::new(Arc::new(store), services.clone(), clock, options)?;
         engine.resume_all().await?;
         let workflow = Arc::clone(&parts().workflow);
-        let submission = Submission { workflow, input: Story::success().input, id: Some(ID.to_owned()) };
+        let Story { input, id, .. } = Story::success();
+        let submission = Submission { workflow, input, id: Some(id.to_owned()) };
         let run = engine.submit(submission).await?.run;
         engine.rest(run, Patience::Timers).await
     })
