@@ -111,7 +111,7 @@ fn sweep(story: &Story, calm: &Calm, crashes: impl Iterator<Item = Crash> + Send
                 swept.crashes += 1;
                 swept.images.insert(print);
                 let mut new = |seen| swept.seen.insert((seen, past.calls.len(), past.ledger.len()));
-                let goes_on = seen.map(|seen| new(seen) || full() || print % 16 == 0);
+                let goes_on = seen.map(|seen| new(seen) || full() || print.is_multiple_of(16));
                 swept.ended += usize::from(goes_on == Ok(true));
                 goes_on
             };

@@ -55,10 +55,14 @@ fn starts(entries: &[Entry]) -> BTreeMap<String, usize> {
 /// Returns a call that was made more often than its start was recorded.
 fn unrecorded(calls: &[String], entries: &[Entry]) -> Option<String> {
     let mut left = starts(entries);
-    calls
-        .iter()
-        .find(|call| !left.get_mut(*call).is_some_and(|n| n.checked_sub(1).map(|less| *n = less).is_some()))
-        .cloned()
+    let mut was_recorded = |call: &String| match left.get_mut(call) {
+        Some(count) if *count > 0 => {
+            *count -= 1;
+            true
+        }
+        _ => false,
+    };
+    calls.iter().find(|call| !was_recorded(call)).cloned()
 }
 
 /// What the next process sees of a disk. The engine knows a store by its trait alone, so two disks of which it sees the
