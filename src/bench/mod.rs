@@ -112,7 +112,7 @@ pub async fn measure(
     let scratch = Scratch::within(folder)?;
     let runs = runs.unwrap_or_else(|| RUNS_MIN.max(RUNS_PER_PLACE * u64::from(concurrency)));
     let before = floor(&scratch.0.join("before.log"), concurrency, FLOOR).await?;
-    let options = OpenOptions { create: true, ..OpenOptions::default() };
+    let options = OpenOptions { create: true };
     let journal = Arc::new(RedbStore::open(scratch.0.join("bench.redb"), options)?);
     let level = Order6::new(journal, handlers.clone())?.run(concurrency, runs).await?;
     let after = floor(&scratch.0.join("after.log"), concurrency, FLOOR).await?;

@@ -250,11 +250,7 @@ impl Model {
                 demand(error.is_some() && evaluated, "a step ends that has not begun")?;
             }
             (Action::Wait(wait), Way::Waiting { until, since }) => {
-                let output = match outcome {
-                    Outcome::Succeeded { output } => output.as_ref(),
-                    _ => None,
-                };
-                self.end_wait(ix, wait, until, since, verdict, output, error)?;
+                self.end_wait(ix, wait, until, since, outcome)?;
             }
             (Action::Call(_), Way::Active) if plan.steps[ix].foreach.is_some() && place.item.is_none() => {
                 self.may_end_list(ix, verdict, error)?;
@@ -297,13 +293,12 @@ impl Model {
         wait: &Wait,
         until: Option<Timestamp>,
         since: Timestamp,
-        verdict: Verdict,
-        output: Option<&Payload>,
-        error: Option<&Failure>,
+        outcome: &Outcome,
     ) -> Result<(), Violation> {
         let now = self.now;
+        let fails_with = |code: &str| matches!(outcome, Outcome::Failed { error } if error.code == code);
         if self.phase != Phase::Forward {
-            return demand(error.is_some_and(|e| e.code == "cancelled"), "a wait ends `cancelled` when the run stops");
+            return demand(fails_with("cancelled"), "a wait ends `cancelled` when the run stops");
         }
         self.at_work()?;
         let begun = self.since.max(since);
@@ -311,21 +306,21 @@ impl Model {
             demand(until.is_some_and(|until| now >= until), "the wait ends before its time")?;
             demand(!exact || until.is_some_and(|until| now == until.max(begun)), "the wait ends after its time")
         };
-        match (wait, verdict) {
-            (Wait::For(_) | Wait::Until(_), Verdict::Succeeded) => due(self.punctual),
-            (Wait::Signal { .. }, Verdict::Failed) => {
-                demand(
-                    error.is_some_and(|e| e.code == "signal_timeout"),
-                    "a signal that does not come is `signal_timeout`",
-                )?;
+        match (wait, outcome) {
+            (Wait::For(_) | Wait::Until(_), Outcome::Succeeded { .. }) => due(self.punctual),
+            (Wait::Signal { .. }, Outcome::Failed { .. }) => {
+                demand(fails_with("signal_timeout"), "a signal that does not come is `signal_timeout`")?;
                 due(self.punctual)
             }
-            (Wait::Signal { name, .. }, Verdict::Succeeded) => {
+            (Wait::Signal { name, .. }, Outcome::Succeeded { output }) => {
                 let punctual = self.punctual;
                 let Some(signal) = self.signals.iter_mut().find(|s| !s.taken && s.name == *name) else {
                     return wrong("there is no signal that is not used");
                 };
-                demand(output.is_none_or(|output| *output == signal.data), "the oldest signal has other data")?;
+                demand(
+                    output.as_ref().is_none_or(|output| *output == signal.data),
+                    "the oldest signal has other data",
+                )?;
                 demand(until.is_none_or(|until| signal.at.max(since) <= until), "the signal came too late")?;
                 let exact = now == signal.at.max(begun);
                 signal.taken = true;

@@ -76,12 +76,11 @@ fn filled(runs: u64, bytes: u64) -> Place {
 
 /// Kills `args` later and later, until it ends before that. Returns how often it was killed. FLOWRUN_KILL_ROUNDS, which
 /// asks for more elsewhere, makes the steps smaller.
-fn killed_everywhere(place: &Place, args: &[&str], mut after: impl FnMut()) -> u32 {
-    let mut deaths = 0;
+fn killed_everywhere(place: &Place, args: &[&str], mut after: impl FnMut()) -> u64 {
     let step = if std::env::var_os("FLOWRUN_KILL_ROUNDS").is_some() { 2 } else { 15 };
-    for attempt in 0_u64..400 {
+    for deaths in 0_u64..400 {
         let mut running = place.start(args);
-        running.run_for(Duration::from_millis(attempt * step + attempt * attempt));
+        running.run_for(Duration::from_millis(deaths * step + deaths * deaths));
         running.signal(Signal::KILL);
         let ran = running.end();
         after();
@@ -89,7 +88,6 @@ fn killed_everywhere(place: &Place, args: &[&str], mut after: impl FnMut()) -> u
             ran.expect(0);
             return deaths;
         }
-        deaths += 1;
     }
     panic!("`flowrun {}` never came to its end", args.join(" "));
 }

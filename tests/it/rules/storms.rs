@@ -55,7 +55,7 @@ fn rage(storm: &Storm) -> usize {
     lab.seed = Some(storm.seed);
     let workflow = lab.workflow();
     let first = storm.first;
-    let input = json!({ "maybe": storm.first.as_millis() % 2 == 0 });
+    let input = json!({ "maybe": storm.first.as_millis().is_multiple_of(2) });
     let run = lab.life(|engine| async move {
         let run = engine.submit(Submission { workflow, input, id: Some("it".into()) }).await.unwrap().run;
         crate::lab::time_passes(first).await;

@@ -280,7 +280,9 @@ impl Storm {
             all.push(less);
         };
         for n in 0..self.lives.len() {
-            without(&|storm| drop(storm.lives.remove(n)));
+            without(&|storm| {
+                storm.lives.remove(n);
+            });
             if self.lives[n].dies_after.is_some() {
                 without(&|storm| storm.lives[n].dies_after = None);
             }
