@@ -20,6 +20,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
+/// The same as in the program `flowrun`.
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const WORKFLOW: &str = r#"flowrun: 1
 name: order6
 steps:
