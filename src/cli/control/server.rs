@@ -37,7 +37,7 @@ impl Server {
     /// Starts to serve. Only who holds the store's lock may call this: what lies at the socket's place is replaced.
     pub(super) fn start(store: &Path, desk: Arc<Desk>) -> io::Result<Self> {
         let socket = place::socket_for(store)?;
-        let _ = std::fs::remove_file(&socket);
+        place::remove_old_socket(&socket);
         let listener = UnixListener::bind(&socket)?;
         // Between these two lines another user could connect; whoever does is turned away by `is_ours`.
         std::fs::set_permissions(&socket, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;

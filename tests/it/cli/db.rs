@@ -238,6 +238,20 @@ fn b07_a_path_that_cannot_be_a_store_is_refused_before_any_step_runs() {
 }
 
 #[test]
+fn b16_no_name_of_a_store_is_that_of_a_file_beside_it() {
+    for name in ["x.mark", "x.sock", "x.holder", "x.bak", "x"] {
+        let done = Test::new().workflow("p", PASS).args("exec --id it --store").arg(name).run();
+        let done = Test::after(done).args("db check --store").arg(name).run().stdout_has("sound, 1 runs");
+        Test::after(done).args("show it --store").arg(name).run();
+    }
+    // Nor is a file that somebody else gave such a name.
+    for name in ["x.mark", "x.sock", "x.holder"] {
+        let done = Test::new().workflow("p", PASS).file(name, "my notes").args("exec --store x.redb").run();
+        assert_eq!(fs::read_to_string(done.dir.path().join(name)).expect("it is there"), "my notes");
+    }
+}
+
+#[test]
 fn b13_a_store_that_goes_away_while_it_runs_ends_the_run() {
     for replaced in [false, true] {
         let holder = waiting();
