@@ -385,20 +385,53 @@ fn e05_b17_a_store_of_a_newer_release_is_refused_and_kept() {
     }
 }
 
+/// Changes a store behind flowrun's back.
+fn change(done: &Answered, change: impl FnOnce(&redb::WriteTransaction)) {
+    let database = redb::Database::open(done.dir.path().join(STORE)).expect("it opens");
+    let tx = database.begin_write().expect("a transaction");
+    change(&tx);
+    tx.commit().expect("written");
+}
+
+#[test]
+fn b20_a_damaged_run_does_not_keep_the_others_from_going_on() {
+    let steps: String = (1..20).map(|n| format!("  s{n}: {{ needs: [s{}], uses: core.pass }}\n", n - 1)).collect();
+    let long = format!("steps:\n  s0: {{ wait: {{ signal: answer }} }}\n{steps}");
+    type Damage = fn(&redb::WriteTransaction);
+    let event: Damage = |tx| {
+        let mut journal = tx.open_table(redb::TableDefinition::<u64, &[u8]>::new("journal")).expect("the table");
+        let mut row = journal.get(0).expect("readable").expect("a row").value().to_vec();
+        *row.last_mut().expect("it has bytes") ^= 1;
+        journal.insert(0, row.as_slice()).expect("written");
+    };
+    let definition: Damage = |tx| {
+        let table = redb::TableDefinition::<&[u8; 32], &[u8]>::new("definitions");
+        let mut definitions = tx.open_table(table).expect("the table");
+        let is_the_first = |_: &[u8; 32], text: &[u8]| String::from_utf8_lossy(text).contains("name: first");
+        definitions.retain(|key, text| !is_the_first(key, text)).expect("changed");
+    };
+    for (damage, said) in [(event, "is not the one that was written"), (definition, "definition ")] {
+        let test = Test::new().workflow("first", WAITS).workflow("second", &long);
+        let done = test.args("exec first --id first").code(7).run();
+        let done = Test::after(done).args("exec second --id second").code(7).run();
+        let done = Test::after(done).args("signal second answer").run();
+        change(&done, damage);
+        let done = Test::after(done).args("resume").code(10).run().stderr_has(said);
+        let done = Test::after(done).args("show second -o json").run();
+        assert_eq!(done.json()["status"], "completed");
+    }
+}
+
 #[test]
 fn a_damaged_event_is_named_by_its_run_and_number() {
     let done = three();
-    let database = redb::Database::open(done.dir.path().join(STORE)).expect("it opens");
-    let tx = database.begin_write().expect("a transaction");
-    {
+    change(&done, |tx| {
         let mut journal = tx.open_table(redb::TableDefinition::<u64, &[u8]>::new("journal")).expect("the table");
         // The first commit of the oldest run: its start, and that of its first step.
         let mut row = journal.get(0).expect("readable").expect("a row").value().to_vec();
         *row.last_mut().expect("it has bytes") ^= 1;
         journal.insert(0, row.as_slice()).expect("written");
-    }
-    tx.commit().expect("written");
-    drop(database);
+    });
     let done = Test::after(done).args("db check").code(10).run();
     let done = done.stdout_has("damaged, 3 runs").stdout_has("  run passed, event 1: ");
     let done = Test::after(done).args("db check -o json").code(10).run();
