@@ -114,6 +114,17 @@ fn compacting_needs_the_store_for_itself() {
 }
 
 #[test]
+fn g05_a_secret_that_begins_like_another_is_taken_out_whole() {
+    let shouts = "secrets: [SHORT, LONG]
+steps:
+  shout: { uses: core.fail, with: { code: my.code, kind: permanent, message: \"{{ secrets.LONG }}, {{ secrets.SHORT }}\" } }
+";
+    let test = Test::new().workflow("w", shouts).env("SHORT", "hush").env("LONG", "hush-money");
+    let done = test.args("exec -o json").code(1).run();
+    assert_eq!(done.json()["error"]["message"], "***, ***");
+}
+
+#[test]
 fn an_export_has_every_event_and_no_secret() {
     // So many events that they do not fit into one page.
     let large = format!("{{\"pad\":\"{}\"}}\n", "x".repeat(300_000)).repeat(5);
