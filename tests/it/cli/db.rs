@@ -259,6 +259,7 @@ fn b16_no_name_of_a_store_is_that_of_a_file_beside_it() {
     for name in ["x.mark", "x.sock", "x.holder"] {
         let done = Test::new().workflow("p", PASS).file(name, "my notes").args("exec --store x.redb").run();
         assert_eq!(fs::read_to_string(done.dir.path().join(name)).expect("it is there"), "my notes");
+        assert!(name == "x.sock" || !done.dir.path().join("x.sock").exists(), "it is left");
     }
 }
 
