@@ -7,6 +7,8 @@ mod floor;
 mod order6;
 
 use std::fmt;
+use std::future::Future;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -97,28 +99,48 @@ impl fmt::Debug for Scratch {
     }
 }
 
-/// Measures one number of runs in flight on the disk of `folder`: the floor, the engine, the floor again.
+/// Measures one number of runs in flight on the disk of `folder`: the floor, the engine, the floor again. Breaks off
+/// when `interrupted` says so. Nothing is left in the folder, whatever comes of it.
 ///
 /// Each level has a store of its own, so that one does not pay for what another has written.
 ///
 /// # Errors
 /// When the disk fails, or a run does not complete.
-pub async fn measure(
+pub async fn measure<T>(
     folder: &Path,
     handlers: &Handlers,
     concurrency: u32,
     runs: Option<u64>,
-) -> Result<Row, BenchError> {
+    interrupted: impl Future<Output = T>,
+) -> Result<ControlFlow<T, Row>, BenchError> {
+    let mut interrupted = std::pin::pin!(interrupted);
     let scratch = Scratch::within(folder)?;
     let runs = runs.unwrap_or_else(|| RUNS_MIN.max(RUNS_PER_PLACE * u64::from(concurrency)));
-    let before = floor(&scratch.0.join("before.log"), concurrency, FLOOR).await?;
-    let options = OpenOptions { create: true };
-    let journal = Arc::new(RedbStore::open(scratch.0.join("bench.redb"), options)?);
-    let level = Order6::new(journal, handlers.clone())?.run(concurrency, runs).await?;
-    let after = floor(&scratch.0.join("after.log"), concurrency, FLOOR).await?;
+    let (before, after) = (scratch.0.join("before.log"), scratch.0.join("after.log"));
+    let before = tokio::select! {
+        before = floor(&before, concurrency, FLOOR) => before?,
+        why = &mut interrupted => return Ok(ControlFlow::Break(why)),
+    };
+    let journal = Arc::new(RedbStore::open(scratch.0.join("bench.redb"), OpenOptions { create: true })?);
+    let order6 = Order6::new(journal, handlers.clone())?;
+    let level = tokio::select! {
+        level = order6.run(concurrency, runs) => Ok(level),
+        why = &mut interrupted => Err(why),
+    };
+    // Runs that are still under way must not find their store gone.
+    order6.stop().await;
+    drop(order6);
+    let level = match level {
+        Ok(level) => level?,
+        Err(why) => return Ok(ControlFlow::Break(why)),
+    };
+    let after = tokio::select! {
+        after = floor(&after, concurrency, FLOOR) => after?,
+        why = &mut interrupted => return Ok(ControlFlow::Break(why)),
+    };
     let floor_per_s = f64::midpoint(before, after);
     let steps_per_s = (runs * STEPS) as f64 / level.elapsed.as_secs_f64();
-    Ok(Row {
+    Ok(ControlFlow::Continue(Row {
         concurrency,
         runs,
         steps_per_s,
@@ -126,5 +148,5 @@ pub async fn measure(
         p99_ms: level.percentile_ms(99),
         floor_per_s,
         ratio: steps_per_s / floor_per_s,
-    })
+    }))
 }

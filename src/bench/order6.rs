@@ -117,6 +117,11 @@ impl Order6 {
         Ok(Level { elapsed, took })
     }
 
+    /// Puts down what is still under way.
+    pub async fn stop(&self) {
+        self.engine.stop(Duration::ZERO).await;
+    }
+
     async fn once(&self, number: u64) -> Result<(), BenchError> {
         let (workflow, id) = (Arc::clone(&self.workflow), format!("order-{number}"));
         let order = order(&id);

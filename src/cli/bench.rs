@@ -1,8 +1,10 @@
 //! `bench`: what the store's disk gives.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::app::App;
 use super::args::{Bench, Format};
@@ -23,14 +25,16 @@ pub(super) async fn bench(app: &App, args: &Bench) -> Result<ExitCode, Problem> 
     let handlers = Registry::new()
         .build(&world)
         .map_err(|why| Problem::bug("the built-in handlers do not fit together").details(why))?;
+    let mut signals = Signals::listen()?;
     let mut rows = Vec::new();
+    let mut code = ExitCode::Done;
     for &concurrency in &args.concurrency {
         screen.say(&screen.err.text(Tone::Quiet, &format!("  {concurrency} in flight ...")));
-        let row = tokio::select! {
-            row = measure(&folder, &handlers, concurrency, args.runs) => row.map_err(problem)?,
-            interrupted = tokio::signal::ctrl_c() => {
-                interrupted.map_err(|error| Problem::bug(format!("signals cannot be listened for: {error}")))?;
-                return Ok(ExitCode::Interrupted);
+        let row = match measure(&folder, &handlers, concurrency, args.runs, signals.next()).await.map_err(problem)? {
+            ControlFlow::Continue(row) => row,
+            ControlFlow::Break(interrupted) => {
+                code = interrupted;
+                break;
             }
         };
         if screen.format == Format::Jsonl {
@@ -39,11 +43,33 @@ pub(super) async fn bench(app: &App, args: &Bench) -> Result<ExitCode, Problem> 
         rows.push(row);
     }
     match screen.format {
+        Format::Text if rows.is_empty() => {}
         Format::Text => screen.answer(&table(&rows).text(screen.out, screen.out_width()))?,
         Format::Json => screen.json_list("rows", &rows.iter().map(json).collect::<Vec<_>>())?,
         Format::Jsonl => {}
     }
-    Ok(ExitCode::Done)
+    Ok(code)
+}
+
+/// Ctrl-C and SIGTERM: what was made for measuring is removed before the process ends.
+struct Signals {
+    ctrl_c: Signal,
+    term: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, Problem> {
+        let failed = |error: std::io::Error| Problem::bug(format!("signals cannot be listened for: {error}"));
+        let listen = |kind| signal(kind).map_err(failed);
+        Ok(Self { ctrl_c: listen(SignalKind::interrupt())?, term: listen(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) -> ExitCode {
+        tokio::select! {
+            _ = self.ctrl_c.recv() => ExitCode::Interrupted,
+            _ = self.term.recv() => ExitCode::Terminated,
+        }
+    }
 }
 
 fn json(row: &Row) -> Value {

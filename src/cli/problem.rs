@@ -83,7 +83,9 @@ impl From<StoreError> for Problem {
                 .help("Nothing was changed. `flowrun db check` says what is damaged; restore a backup of the file."),
             StoreError::Io { .. } => Self::new(ExitCode::Store, message)
                 .help("What was recorded before is safe. Once the disk works again, `flowrun resume` goes on."),
-            StoreError::Refused { .. } | StoreError::Missing { .. } => Self::bug(message),
+            StoreError::Missing { .. } => Self::new(ExitCode::Store, message)
+                .help("`flowrun db check` says what else is damaged; restore a backup of the file."),
+            StoreError::Refused { .. } => Self::bug(message),
         }
     }
 }

@@ -124,12 +124,21 @@ pub(super) async fn resume(app: &App, args: &args::Resume) -> Result<ExitCode, P
         .await;
     view.end();
     let closed = session.close().await;
-    let Answer::AllRested(rested) = answer? else {
+    let Answer::AllRested { rested, left_alone } = answer? else {
         return Err(Problem::bug("a resume was answered with something else"));
     };
     closed?;
     let interrupted = session.interrupted().filter(|_| rested.iter().any(|r| r.put_down));
-    several(app, &rested, interrupted)
+    if rested.is_empty() && left_alone.is_empty() {
+        app.screen.say("nothing to resume: every run is final");
+    }
+    let code = several(app, &rested, interrupted)?;
+    // What is wrong with one run is told when all others have gone as far as they can.
+    let mut left_alone = left_alone.into_iter();
+    match left_alone.next() {
+        Some(first) => Err(first.details(left_alone.map(|other| other.message))),
+        None => Ok(code),
+    }
 }
 
 /// Shows how several runs stand, and returns the exit code for all of them.
@@ -139,7 +148,7 @@ fn several(app: &App, rested: &[Rested], interrupted: Option<ExitCode>) -> Resul
         app.screen.json_list("runs", &runs)?;
     }
     match rested {
-        [] => app.screen.say("nothing to resume: every run is final"),
+        [] => {}
         [one] => {
             if app.screen.is_text() {
                 output(app, &one.report)?;

@@ -64,11 +64,9 @@ impl View {
                     page.next = Some(here);
                     return Ok(page);
                 }
-                Err(
-                    error @ (EngineError::Bug(_)
-                    | EngineError::Definition(_)
-                    | EngineError::Store(StoreError::Corrupt { .. } | StoreError::Missing { .. })),
-                ) => page.unreadable.push(format!("run {} from event {} on: {error}", here.run, here.next)),
+                Err(error) if error.is_of_one_run() => {
+                    page.unreadable.push(format!("run {} from event {} on: {error}", here.run, here.next))
+                }
                 Err(other) => return Err(other),
             }
             let older = if only.is_some() { None } else { journal.run_before(Some(here.run))? };

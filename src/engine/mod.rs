@@ -162,6 +162,17 @@ pub enum EngineError {
     Bug(String),
 }
 
+impl EngineError {
+    /// Tells whether it is one run that cannot be read or gone on with, so that others may.
+    #[must_use]
+    pub fn is_of_one_run(&self) -> bool {
+        matches!(
+            self,
+            Self::Bug(_) | Self::Definition(_) | Self::Store(StoreError::Corrupt { .. } | StoreError::Missing { .. })
+        )
+    }
+}
+
 /// A place where an input does not fit its schema.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InputError {
@@ -240,7 +251,7 @@ impl Engine {
         self.running(run, false).await.map(|_| ())
     }
 
-    /// Takes over every unfinished run. Those that were under way when processes died are taken over first and one at
+    /// Takes over every unfinished run that can be read, and returns all. Those that were under way when processes died are taken over first and one at
     /// a time, so that only the one to blame is held back (SPEC 6.17).
     ///
     /// # Errors
@@ -250,12 +261,12 @@ impl Engine {
         let mut suspicious = Vec::new();
         let mut others = Vec::new();
         // A run that cannot be read must not keep the others from going on; whoever asks for it is told.
-        let unreadable = |run: RunKey, error: EngineError| match error {
-            EngineError::Bug(_) | EngineError::Definition(_) | EngineError::Store(StoreError::Corrupt { .. }) => {
-                tracing::error!(%run, %error, "the run is left alone");
-                Ok(())
+        let unreadable = |run: RunKey, error: EngineError| {
+            if !error.is_of_one_run() {
+                return Err(error);
             }
-            other => Err(other),
+            tracing::warn!(%run, %error, "the run is left alone");
+            Ok(())
         };
         for run in &live {
             let state = match self.inner.library.state(*run) {

@@ -48,7 +48,10 @@ impl Filled {
             let value = value_of(name, given)?;
             Some(Secret { placeholder: key::placeholder(salt, name), value })
         };
-        Ok(Self(plan.secrets.iter().filter_map(read).collect()))
+        let mut secrets: Vec<Secret> = plan.secrets.iter().filter_map(read).collect();
+        // The longest first: one that begins like another must not be left with its end.
+        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.value.len()));
+        Ok(Self(secrets))
     }
 
     /// Puts the values in the places of their placeholders.

@@ -203,7 +203,7 @@ impl Walk<'_> {
             }
             return Ok(());
         }
-        let last = first + u64::from(pointer.count).max(1) - 1;
+        let last = first.saturating_add(u64::from(pointer.count).max(1) - 1);
         let message = if last == first {
             "it is not the one that was written, or missing".to_owned()
         } else {
@@ -237,6 +237,8 @@ impl Walk<'_> {
             Ok(Some(RunRow::Done(DoneRow { id, .. }))) => {
                 if !told.finished {
                     self.report.problem(run, None, "it is listed as finished, and none of its events says so");
+                } else if told.taken_up {
+                    self.report.problem(run, None, "it was taken up again, and is listed as finished");
                 }
                 Some(id)
             }
@@ -527,6 +529,84 @@ pub(super) mod tests {
             format!("run {0}: run {0}, row in `live`: the record has format 0, this flowrun knows 1", run(3)),
         ];
         assert_eq!(problems, expected);
+    }
+
+    /// A run that was taken up again goes on only if it is listed as unfinished.
+    #[test]
+    fn a_run_that_was_taken_up_again_is_not_listed_as_finished() {
+        let (_folder, path) = store();
+        let row = format::encode_row(&done("order-2", Compensation::Incomplete));
+        let opened = RedbStore::open(&path, OpenOptions::default()).expect("the store");
+        let again = Commit {
+            run: run(2),
+            first: 4,
+            records: vec![record(Event::CompensateRequested)],
+            start: None,
+            finish: None,
+            breakers: Vec::new(),
+        };
+        wait(opened.commit(again)).expect("written");
+        opened.close().expect("closed");
+        assert_eq!(check(&path, sha).map(|report| (report.live, report.is_sound())), Ok((3, true)));
+        let database = Database::open(&path).expect("a database");
+        let tx = database.begin_write().expect("a transaction");
+        tx.open_table(LIVE).expect("the table").remove(run(2).0.as_bytes()).expect("changed");
+        tx.open_table(DONE).expect("the table").insert(run(2).0.as_bytes(), row.as_slice()).expect("changed");
+        tx.commit().expect("changed");
+        drop(database);
+        let problems: Vec<String> =
+            check(&path, sha).expect("it opens").problems.iter().map(ToString::to_string).collect();
+        assert_eq!(problems, [format!("run {}: it was taken up again, and is listed as finished", run(2))]);
+    }
+
+    /// No number that damage can make of a pointer or a key ends a reader, or keeps it busy.
+    #[test]
+    fn pointers_of_any_number_are_damage_and_nothing_else() {
+        for (count, sequence) in [(0, 1), (1, 1), (4, 1), (u32::MAX, 1), (3, u64::MAX), (3, 0)] {
+            let (_folder, path) = store();
+            let database = Database::open(&path).expect("a database");
+            let tx = database.begin_write().expect("a transaction");
+            {
+                let mut by_run = tx.open_table(BY_RUN).expect("the table");
+                let changed = Pointer::new(&place(run(2), 0), sequence, count, 7);
+                by_run.insert(&place(run(2), 0), &changed.to_bytes()).expect("changed");
+                let far = Pointer::new(&place(run(3), u64::MAX), sequence, count, 7);
+                by_run.insert(&place(run(3), u64::MAX), &far.to_bytes()).expect("changed");
+            }
+            tx.commit().expect("changed");
+            drop(database);
+            let report = check(&path, sha).expect("it opens");
+            assert!(report.problems.iter().any(|p| p.run == Some(run(2)) && p.event == Some(0)), "{count} {report:?}");
+            assert!(report.problems.iter().any(|p| p.run == Some(run(3)) && p.event == Some(3)), "{count} {report:?}");
+            let store = RedbStore::open(&path, OpenOptions::default()).expect("the store");
+            assert!(matches!(store.records(run(2)), Err(StoreError::Corrupt { .. })));
+            assert!(matches!(store.records(run(3)), Err(StoreError::Corrupt { .. })));
+            for from in [0, 1, 2, 3, 4, u64::MAX] {
+                for run in [run(2), run(3)] {
+                    let read = store.records_from(run, from, 1);
+                    assert!(matches!(read, Ok(_) | Err(StoreError::Corrupt { .. })), "{from} {read:?}");
+                    assert!(!format!("{read:?} {report:?}").contains("overflow"), "{from} {read:?} {report:?}");
+                }
+            }
+            assert_eq!(store.records(run(1)).map(|records| records.len()), Ok(3));
+        }
+    }
+
+    #[test]
+    fn records_are_read_from_any_place_of_a_commit() {
+        let (_folder, path) = store();
+        let store = RedbStore::open(&path, OpenOptions::default()).expect("the store");
+        let all = store.records(run(2)).expect("readable");
+        assert_eq!(all.len(), 4);
+        for from in 0..6 {
+            let rest = all.get(from..).unwrap_or_default().to_vec();
+            assert_eq!(store.records_from(run(2), from as u64, usize::MAX), Ok(rest.clone()), "from {from}");
+            // A page is a commit at least, however small it is meant to be.
+            let page = store.records_from(run(2), from as u64, 0).expect("readable");
+            assert!(rest.starts_with(&page) && page.is_empty() == rest.is_empty(), "from {from}");
+        }
+        assert_eq!(store.records_from(run(2), u64::MAX, 1), Ok(vec![]));
+        assert_eq!(store.records_from(run(9), 0, 1), Ok(vec![]));
     }
 
     #[test]

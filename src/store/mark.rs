@@ -6,7 +6,7 @@
 //! cannot be read, or that belongs to another store, says nothing.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -14,6 +14,9 @@ use crate::time::Timestamp;
 
 /// The length of a mark; it is overwritten whole.
 const LENGTH: usize = 77;
+
+/// What every mark begins with.
+const BEGIN: &[u8] = b"flowrun 1 ";
 
 /// What a store that was opened may not know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +59,7 @@ impl Marked {
 
 /// Returns where the mark of the store at `path` is. A link to a store has the mark of what it leads to.
 fn place(path: &Path) -> PathBuf {
-    path.canonicalize().unwrap_or_else(|_| path.to_owned()).with_extension("mark")
+    super::beside(&path.canonicalize().unwrap_or_else(|_| path.to_owned()), "mark")
 }
 
 /// Reads the mark of the store at `path`, as far as there is one.
@@ -98,7 +101,11 @@ impl Marker {
         let file = match &self.file {
             Some(file) => file,
             None => {
-                let file = File::options().write(true).create(true).truncate(false).mode(0o600).open(&self.path)?;
+                let mut options = File::options();
+                let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&self.path)?;
+                if !is_ours(&file)? {
+                    return Err(io::Error::other("the file is none of flowrun's"));
+                }
                 if file.metadata()?.len() != LENGTH as u64 {
                     file.set_len(0)?;
                 }
@@ -107,6 +114,13 @@ impl Marker {
         };
         file.write_all_at(Marked { store: self.store, next }.text().as_bytes(), 0)
     }
+}
+
+/// Tells whether a file is a mark, whole or torn, or nothing yet. Somebody else's is never written to.
+fn is_ours(mut file: &File) -> io::Result<bool> {
+    let mut begin = Vec::new();
+    file.by_ref().take(BEGIN.len() as u64).read_to_end(&mut begin)?;
+    Ok(BEGIN.starts_with(&begin) || begin.iter().all(|byte| *byte == 0))
 }
 
 #[cfg(test)]
@@ -130,8 +144,14 @@ mod tests {
             fs::write(place(&path), damaged).expect("written");
             assert_eq!(read(&path), None);
         }
-        // What a torn write left is replaced.
+        // What a torn write or a loss of power left is replaced; what somebody else wrote is not.
+        for torn in ["flowrun 1 x", "flow", "\0\0\0\0"] {
+            fs::write(place(&path), torn).expect("written");
+            Marker::of(&path, [8; 16]).note(9);
+            assert_eq!(read(&path), Some(Marked { store: [8; 16], next: 9 }));
+        }
+        fs::write(place(&path), "my notes").expect("written");
         Marker::of(&path, [8; 16]).note(9);
-        assert_eq!(read(&path), Some(Marked { store: [8; 16], next: 9 }));
+        assert_eq!(fs::read_to_string(place(&path)).expect("it is there"), "my notes");
     }
 }

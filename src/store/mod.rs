@@ -1,4 +1,7 @@
 //! Where journals are kept.
+
+use std::path::{Path, PathBuf};
+
 pub mod check;
 pub mod compact;
 #[cfg(test)]
@@ -25,3 +28,15 @@ mod queue;
 pub mod redb;
 mod tables;
 mod writer;
+
+/// Returns what lies beside a store under the extension `what`: `orders.mark` for `orders.redb`. Every other name is kept
+/// whole before it, so that what belongs to a store is never the store itself, nor that of its neighbour `orders.bak`.
+pub(crate) fn beside(store: &Path, what: &str) -> PathBuf {
+    if store.extension().is_some_and(|extension| extension == "redb") {
+        return store.with_extension(what);
+    }
+    let mut name = store.file_name().unwrap_or_default().to_owned();
+    name.push(".");
+    name.push(what);
+    store.with_file_name(name)
+}

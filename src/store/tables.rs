@@ -264,7 +264,7 @@ fn each_bundle(
             bundle
         });
         skipped = skipped.saturating_sub(u64::from(pointer.count));
-        next += u64::from(pointer.count);
+        next = next.saturating_add(u64::from(pointer.count));
         if !take(wanted)? {
             return Ok(());
         }

@@ -20,7 +20,7 @@ use crate::definition::Definition;
 use crate::diag::Severity;
 use crate::engine::report::RunReport;
 use crate::engine::view::{Filter, View};
-use crate::engine::{Engine, EngineOptions, Known, Patience, Recorded, Submission, Workflow};
+use crate::engine::{Engine, EngineError, EngineOptions, Known, Patience, Recorded, Submission, Workflow};
 use crate::faults::Faults;
 use crate::handlers::contract::Contracts;
 use crate::handlers::{Handlers, World};
@@ -180,16 +180,20 @@ impl Desk {
                     let live = self.journal.live()?.into_iter().map(|(run, _)| run).collect::<HashSet<_>>();
                     watched.want(live, None);
                     let runs = running.engine.resume_all().await?;
-                    let mut rested = Vec::with_capacity(runs.len());
+                    let (mut rested, mut left_alone) = (Vec::with_capacity(runs.len()), Vec::new());
                     // All are under way already; they are waited for one after the other.
                     for run in runs {
-                        let report = rest(running, run, stay).await?;
-                        rested.push(self.rested(running, report, false));
+                        match rest(running, run, stay).await {
+                            Ok(report) => rested.push(self.rested(running, report, false)),
+                            Err(error) if error.is_of_one_run() && running.engine.halted().borrow().is_none() => {
+                                left_alone.push(error.into());
+                            }
+                            Err(error) => return Err(error.into()),
+                        }
                     }
-                    Ok::<_, Problem>(rested)
+                    Ok::<_, Problem>(Answer::AllRested { rested, left_alone })
                 };
-                let all = self.watched(running, watch, &watched, sink, work).await?;
-                Ok(Answer::AllRested(all))
+                self.watched(running, watch, &watched, sink, work).await
             }
         }
     }
@@ -370,12 +374,12 @@ fn marks(plan: &Plan, state: &RunState) -> draw::Marks {
     draw::Marks { title: Some(format!("run {}: {}", state.started.id, state.status())), steps: steps.collect() }
 }
 
-async fn rest(running: &Running, run: RunKey, stay: Stay) -> Result<RunReport, Problem> {
-    Ok(match stay {
-        Stay::No => running.engine.report(run)?,
-        Stay::UntilWaits => running.engine.rest(run, Patience::None).await?,
-        Stay::UntilIdle => running.engine.rest(run, Patience::Timers).await?,
-    })
+async fn rest(running: &Running, run: RunKey, stay: Stay) -> Result<RunReport, EngineError> {
+    match stay {
+        Stay::No => running.engine.report(run),
+        Stay::UntilWaits => running.engine.rest(run, Patience::None).await,
+        Stay::UntilIdle => running.engine.rest(run, Patience::Timers).await,
+    }
 }
 
 /// Returns the world of a store's handlers.

@@ -6,13 +6,14 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::cli::control::desk::folder_of;
+use crate::store::beside;
 
 /// The longest path that every system takes for a socket, with the zero at its end.
 const SOCKET_PATH_MAX: usize = 103;
@@ -30,7 +31,7 @@ pub(super) struct Holder {
 pub(super) fn socket_for(store: &Path) -> io::Result<PathBuf> {
     let folder = folder_of(store).canonicalize()?;
     let name = store.file_name().unwrap_or_default();
-    let beside = folder.join(name).with_extension("sock");
+    let beside = beside(&folder.join(name), "sock");
     if beside.as_os_str().len() <= SOCKET_PATH_MAX {
         return Ok(beside);
     }
@@ -61,12 +62,15 @@ fn own_folder() -> io::Result<PathBuf> {
 }
 
 fn holder_file(store: &Path) -> PathBuf {
-    store.with_extension("holder")
+    beside(store, "holder")
 }
 
 /// Writes down who holds the store.
 pub(super) fn write_holder(store: &Path, holder: &Holder) -> io::Result<()> {
     let path = holder_file(store);
+    if fs::read(&path).is_ok_and(|found| !found.is_empty() && serde_json::from_slice::<Holder>(&found).is_err()) {
+        return Err(io::Error::other(format!("{} is none of flowrun's files", path.display())));
+    }
     let new = path.with_extension("holder.new");
     // What a killed process left behind has its own permissions.
     let _ = fs::remove_file(&new);
@@ -74,6 +78,14 @@ pub(super) fn write_holder(store: &Path, holder: &Holder) -> io::Result<()> {
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
     io::Write::write_all(&mut file, &text)?;
     fs::rename(&new, &path)
+}
+
+/// Removes the socket that a killed holder left; whatever else has its name stays.
+pub(super) fn remove_old_socket(socket: &Path) {
+    if fs::symlink_metadata(socket).is_ok_and(|found| found.file_type().is_socket()) {
+        // What is still there is told by whoever wants to make a new one.
+        let _ = fs::remove_file(socket);
+    }
 }
 
 /// Takes back what says who holds the store.

@@ -92,8 +92,8 @@ pub(in crate::cli) enum Answer {
     Text(String),
     /// A run after something was done to it.
     Rested(Box<Rested>),
-    /// Several runs after they were taken over.
-    AllRested(Vec<Rested>),
+    /// Several runs after they were taken over, and what kept others from it.
+    AllRested { rested: Vec<Rested>, left_alone: Vec<Problem> },
 }
 
 /// A run after something was done to it.

@@ -37,11 +37,15 @@ impl Server {
     /// Starts to serve. Only who holds the store's lock may call this: what lies at the socket's place is replaced.
     pub(super) fn start(store: &Path, desk: Arc<Desk>) -> io::Result<Self> {
         let socket = place::socket_for(store)?;
-        let _ = std::fs::remove_file(&socket);
+        place::remove_old_socket(&socket);
         let listener = UnixListener::bind(&socket)?;
         // Between these two lines another user could connect; whoever does is turned away by `is_ours`.
         std::fs::set_permissions(&socket, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
-        place::write_holder(store, &Holder { pid: std::process::id(), socket: socket.clone() })?;
+        let holder = Holder { pid: std::process::id(), socket: socket.clone() };
+        if let Err(error) = place::write_holder(store, &holder) {
+            place::remove_old_socket(&socket);
+            return Err(error);
+        }
         let identity = place::identity(store).unwrap_or_default();
         let (leaving, told) = watch::channel(false);
         let task = tokio::spawn(accept(listener, desk, identity, told));

@@ -234,6 +234,7 @@ impl Session {
         match operator {
             Operator::Local(desk) => match desk.ask(request.clone(), sink).await {
                 Ok(answer) => Asked::Answered(answer),
+                Err(problem) if problem.untouched => Asked::Leaving,
                 Err(problem) => Asked::Problem(problem),
             },
             Operator::Remote(client) => {
@@ -260,7 +261,8 @@ impl Session {
                 Problem::new(code, format!("interrupted; process {} goes on with it", client.pid))
                     .help("`flowrun list` shows how it stands, `flowrun resume RUN` stays with it again.")
             }
-            Operator::Local(_) => Problem::new(code, "interrupted"),
+            Operator::Local(_) => Problem::new(code, "interrupted before it was begun")
+                .help("What was recorded is safe; `flowrun resume` goes on with everything that is unfinished."),
         }
     }
 

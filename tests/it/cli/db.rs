@@ -114,6 +114,17 @@ fn compacting_needs_the_store_for_itself() {
 }
 
 #[test]
+fn g05_a_secret_that_begins_like_another_is_taken_out_whole() {
+    let shouts = "secrets: [SHORT, LONG]
+steps:
+  shout: { uses: core.fail, with: { code: my.code, kind: permanent, message: \"{{ secrets.LONG }}, {{ secrets.SHORT }}\" } }
+";
+    let test = Test::new().workflow("w", shouts).env("SHORT", "hush").env("LONG", "hush-money");
+    let done = test.args("exec -o json").code(1).run();
+    assert_eq!(done.json()["error"]["message"], "***, ***");
+}
+
+#[test]
 fn an_export_has_every_event_and_no_secret() {
     // So many events that they do not fit into one page.
     let large = format!("{{\"pad\":\"{}\"}}\n", "x".repeat(300_000)).repeat(5);
@@ -235,6 +246,21 @@ fn b07_a_path_that_cannot_be_a_store_is_refused_before_any_step_runs() {
     // A folder that is not there yet is made.
     let done = Test::new().workflow("w", PASS).args("exec --store deep/down/store.redb").run();
     assert!(done.dir.path().join("deep/down/store.redb").is_file());
+}
+
+#[test]
+fn b16_no_name_of_a_store_is_that_of_a_file_beside_it() {
+    for name in ["x.mark", "x.sock", "x.holder", "x.bak", "x"] {
+        let done = Test::new().workflow("p", PASS).args("exec --id it --store").arg(name).run();
+        let done = Test::after(done).args("db check --store").arg(name).run().stdout_has("sound, 1 runs");
+        Test::after(done).args("show it --store").arg(name).run();
+    }
+    // Nor is a file that somebody else gave such a name.
+    for name in ["x.mark", "x.sock", "x.holder"] {
+        let done = Test::new().workflow("p", PASS).file(name, "my notes").args("exec --store x.redb").run();
+        assert_eq!(fs::read_to_string(done.dir.path().join(name)).expect("it is there"), "my notes");
+        assert!(name == "x.sock" || !done.dir.path().join("x.sock").exists(), "it is left");
+    }
 }
 
 #[test]
@@ -371,20 +397,53 @@ fn e05_b17_a_store_of_a_newer_release_is_refused_and_kept() {
     }
 }
 
+/// Changes a store behind flowrun's back.
+fn change(done: &Answered, change: impl FnOnce(&redb::WriteTransaction)) {
+    let database = redb::Database::open(done.dir.path().join(STORE)).expect("it opens");
+    let tx = database.begin_write().expect("a transaction");
+    change(&tx);
+    tx.commit().expect("written");
+}
+
+#[test]
+fn b20_a_damaged_run_does_not_keep_the_others_from_going_on() {
+    let steps: String = (1..20).map(|n| format!("  s{n}: {{ needs: [s{}], uses: core.pass }}\n", n - 1)).collect();
+    let long = format!("steps:\n  s0: {{ wait: {{ signal: answer }} }}\n{steps}");
+    type Damage = fn(&redb::WriteTransaction);
+    let event: Damage = |tx| {
+        let mut journal = tx.open_table(redb::TableDefinition::<u64, &[u8]>::new("journal")).expect("the table");
+        let mut row = journal.get(0).expect("readable").expect("a row").value().to_vec();
+        *row.last_mut().expect("it has bytes") ^= 1;
+        journal.insert(0, row.as_slice()).expect("written");
+    };
+    let definition: Damage = |tx| {
+        let table = redb::TableDefinition::<&[u8; 32], &[u8]>::new("definitions");
+        let mut definitions = tx.open_table(table).expect("the table");
+        let is_the_first = |_: &[u8; 32], text: &[u8]| String::from_utf8_lossy(text).contains("name: first");
+        definitions.retain(|key, text| !is_the_first(key, text)).expect("changed");
+    };
+    for (damage, said) in [(event, "is not the one that was written"), (definition, "definition ")] {
+        let test = Test::new().workflow("first", WAITS).workflow("second", &long);
+        let done = test.args("exec first --id first").code(7).run();
+        let done = Test::after(done).args("exec second --id second").code(7).run();
+        let done = Test::after(done).args("signal second answer").run();
+        change(&done, damage);
+        let done = Test::after(done).args("resume").code(10).run().stderr_has(said);
+        let done = Test::after(done).args("show second -o json").run();
+        assert_eq!(done.json()["status"], "completed");
+    }
+}
+
 #[test]
 fn a_damaged_event_is_named_by_its_run_and_number() {
     let done = three();
-    let database = redb::Database::open(done.dir.path().join(STORE)).expect("it opens");
-    let tx = database.begin_write().expect("a transaction");
-    {
+    change(&done, |tx| {
         let mut journal = tx.open_table(redb::TableDefinition::<u64, &[u8]>::new("journal")).expect("the table");
         // The first commit of the oldest run: its start, and that of its first step.
         let mut row = journal.get(0).expect("readable").expect("a row").value().to_vec();
         *row.last_mut().expect("it has bytes") ^= 1;
         journal.insert(0, row.as_slice()).expect("written");
-    }
-    tx.commit().expect("written");
-    drop(database);
+    });
     let done = Test::after(done).args("db check").code(10).run();
     let done = done.stdout_has("damaged, 3 runs").stdout_has("  run passed, event 1: ");
     let done = Test::after(done).args("db check -o json").code(10).run();
