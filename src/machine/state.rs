@@ -495,6 +495,10 @@ impl RunState {
     /// Returns how often the key of the call's member was renewed.
     #[must_use]
     pub fn generation(&self, call: CallIx) -> u32 {
+        // The number of a `finally` step is not that of a step.
+        if call.kind == CallKind::Finally {
+            return 0;
+        }
         self.item(call.step, call.item).and_then(|i| i.generations.get(&call.member)).copied().unwrap_or(0)
     }
 
