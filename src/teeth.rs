@@ -198,26 +198,27 @@ pub const fn awake(_: Bug) -> bool {
     false
 }
 
-/// The transitions that the tests of this process have reached so far.
 #[cfg(feature = "teeth")]
-static REACHED: std::sync::Mutex<std::collections::BTreeSet<String>> =
-    std::sync::Mutex::new(std::collections::BTreeSet::new());
+thread_local! {
+    /// The transitions that machines on this thread have made; a test has a thread of its own.
+    static REACHED: std::cell::RefCell<std::collections::BTreeSet<String>> = std::cell::RefCell::default();
+}
 
 /// Notes a transition of the machine.
 #[cfg(feature = "teeth")]
 pub fn reach(transition: impl FnOnce() -> String) {
-    REACHED.lock().expect("nothing panics while it holds the set").insert(transition());
+    REACHED.with_borrow_mut(|reached| reached.insert(transition()));
 }
 
 /// Notes nothing, in a program that is not built for tests.
 #[cfg(not(feature = "teeth"))]
 pub fn reach(_: impl FnOnce() -> String) {}
 
-/// Returns the transitions of the machine that were reached in this process.
+/// Returns the transitions of the machine that were made on this thread, and forgets them.
 #[cfg(feature = "teeth")]
 #[must_use]
-pub fn reached() -> std::collections::BTreeSet<String> {
-    REACHED.lock().expect("nothing panics while it holds the set").clone()
+pub fn take_reached() -> std::collections::BTreeSet<String> {
+    REACHED.take()
 }
 
 #[cfg(test)]

@@ -495,6 +495,10 @@ impl RunState {
     /// Returns how often the key of the call's member was renewed.
     #[must_use]
     pub fn generation(&self, call: CallIx) -> u32 {
+        // The number of a `finally` step is not that of a step.
+        if call.kind == CallKind::Finally {
+            return 0;
+        }
         self.item(call.step, call.item).and_then(|i| i.generations.get(&call.member)).copied().unwrap_or(0)
     }
 
@@ -534,11 +538,11 @@ impl RunState {
         }
     }
 
-    /// Tells whether what a member did has to be undone. A completed run keeps what its steps did; of it only undos that
-    /// were begun are left.
+    /// Tells whether what a member did has to be undone. A completed run keeps what its steps did; of it undos that were
+    /// begun are left, and what may have acted although it did not succeed.
     #[must_use]
     pub fn is_left(&self, member: &Member, state: &MemberState) -> bool {
-        state.is_owed(member) && (self.cause.is_some() || state.undo.is_some())
+        state.is_owed(member) && (self.cause.is_some() || state.undo.is_some() || state.output.is_none())
     }
 
     /// Returns what has become of the run's undos so far.

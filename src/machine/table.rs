@@ -47,12 +47,13 @@ impl RunState {
         self.events += 1;
         self.put_down = entry.event == Event::RunInterrupted;
         let (phase, parked) = (self.phase.clone(), if self.parked.is_some() { ", parked" } else { "" });
-        reach(|| format!("{phase:?}{parked}: {}", super::history::type_of(&entry.event)));
         self.change(plan, entry.at, &entry.event).map_err(|why| IllegalTransition {
             number,
             event: super::history::type_of(&entry.event).to_owned(),
             why,
-        })
+        })?;
+        reach(|| format!("{phase:?}{parked}: {}", super::history::type_of(&entry.event)));
+        Ok(())
     }
 
     fn change(&mut self, plan: &Plan, at: Timestamp, event: &Event) -> Result<(), Why> {

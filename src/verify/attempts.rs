@@ -198,7 +198,9 @@ impl Model {
             }
         }
         tries.now = retry_at.map_or(Try::Over, Try::Backoff);
-        tries.given_up += u32::from(error.code == "timeout");
+        if error.code == "timeout" {
+            tries.given_up.push(attempt);
+        }
         match id.kind {
             CallKind::Forward => {
                 let member = self.member_mut(id)?;
@@ -272,8 +274,10 @@ impl Model {
 
     pub(super) fn late(&mut self, id: &CallId, attempt: u32) -> Result<(), Violation> {
         let tries = self.tries(id)?;
-        demand(attempt > 0 && tries.given_up > 0, "nothing was given up, so no answer is late")?;
-        tries.given_up -= 1;
+        // An answer that comes after one was taken for its attempt shows that the other was taken wrongly.
+        let given_up = tries.given_up.iter().position(|of| *of == attempt);
+        let Some(given_up) = given_up else { return wrong("this attempt was not given up, so its answer is not late") };
+        tries.given_up.swap_remove(given_up);
         Ok(())
     }
 }

@@ -85,14 +85,14 @@ pub(super) struct Tries {
     pub first_at: Option<Timestamp>,
     /// Whether the input is recorded.
     pub input: bool,
-    /// How many attempts were given up, whose answers may still come.
-    pub given_up: u32,
+    /// Which attempts were given up, whose answers may still come. A number is there twice if two began with it.
+    pub given_up: Vec<u32>,
 }
 
 impl Tries {
     /// Returns the same call with all its attempts before it.
     pub fn afresh(&self) -> Self {
-        Self { input: self.input, given_up: self.given_up, ..Self::default() }
+        Self { input: self.input, given_up: self.given_up.clone(), ..Self::default() }
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use flowrun::definition::{Definition, Loaded};
+use flowrun::diag::{Finding, Severity};
 use flowrun::engine::report::RunReport;
 use flowrun::engine::view::View;
 use flowrun::engine::{Engine, EngineOptions, Observer, Patience, Submission, Workflow};
@@ -312,23 +313,30 @@ impl Lab {
 
     /// Makes the workflow of the laboratory.
     pub fn workflow(&self) -> Arc<Workflow> {
+        self.checked().unwrap_or_else(|errors| panic!("{errors:#?}\n{}", self.text))
+    }
+
+    /// Makes the workflow of the laboratory, or says what is wrong with it.
+    pub fn checked(&self) -> Result<Arc<Workflow>, Vec<String>> {
         let definition = Definition {
             path: "lab.yaml".to_owned(),
             text: self.text.clone(),
             files: indexmap::IndexMap::new(),
             config: json!({}),
         };
+        let errors = |findings: Vec<Finding>| -> Vec<String> {
+            findings.into_iter().filter(|f| f.severity == Severity::Error).map(|f| f.message).collect()
+        };
         let (loaded, findings) = definition.reopen(&self.limits);
-        let loaded = loaded.unwrap_or_else(|| panic!("{findings:#?}\n{}", self.text));
+        let mut found = errors(findings);
+        let Some(loaded) = loaded else { return Err(found) };
         let config = Value::Object(loaded.parsed.document.config.clone());
         let loaded = Loaded { definition: Definition { config, ..loaded.definition.clone() }, ..loaded };
-        let errors: Vec<_> = flowrun::check::check(&loaded, &self.contracts())
-            .into_iter()
-            .filter(|f| f.severity == flowrun::diag::Severity::Error)
-            .map(|f| f.message)
-            .collect();
-        assert!(errors.is_empty(), "{errors:#?}\n{}", self.text);
-        Arc::new(Workflow::compile(&loaded, &self.contracts()).expect("the settings fit"))
+        found.extend(errors(flowrun::check::check(&loaded, &self.contracts())));
+        if !found.is_empty() {
+            return Err(found);
+        }
+        Ok(Arc::new(Workflow::compile(&loaded, &self.contracts()).expect("the settings fit")))
     }
 
     /// Lets the process live through `story`, then kills it.

@@ -294,6 +294,27 @@ const PIVOT: &str = "
     ";
 
 #[test]
+fn rule_05_an_item_that_the_drain_left_unknown_is_owed_when_the_run_completes() {
+    let lab = Lab::new(
+        "
+        deadline: 4s
+        steps:
+          p: { on_error: continue, pivot: true, foreach: '[0, 1]', concurrency: 1, uses: act.once, timeout: 10s, compensate: { uses: undo } }
+          after: { needs: [p], uses: read }
+        ",
+    )
+    .script("act.once p[0]", [Act::Return(json!(1))])
+    .script("act.once p[1]", [Act::Hang]);
+    assert_eq!(lab.run(json!({})).parked.unwrap().code, "pivot", "one item is past the point of no return");
+    let report = lab.life(|engine| async move {
+        let run = engine.find("it").unwrap();
+        engine.retry(run, None).await.unwrap();
+        engine.rest(run, Patience::Timers).await.unwrap()
+    });
+    assert_eq!((report.status.as_str(), report.exit_code()), ("completed", 5), "nobody knows what the other item did");
+}
+
+#[test]
 fn rule_12_behind_the_pivot_a_failure_parks_and_nothing_is_undone() {
     let lab = Lab::new(PIVOT).script("read b", [Act::Permanent("a.no"), Act::Return(json!(1))]);
     let report = lab.run(json!({}));

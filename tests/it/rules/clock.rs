@@ -248,3 +248,46 @@ fn c04_many_timers_that_are_due_at_once_after_a_long_downtime() {
     let turns = i64::try_from(timers.div_ceil(16)).unwrap();
     assert!(last <= turns * 1_000 + 1_000, "all were served in {turns} turns of a second: {last} ms");
 }
+
+#[test]
+fn c06_a_back_off_beyond_all_bounds_is_refused_and_one_at_its_bounds_is_kept() {
+    let of = |config: &str, retry: &str| {
+        Lab::new(&format!("config: {{ {config} }}\nsteps: {{ s: {{ uses: act.keyed, retry: {{ {retry} }} }} }}"))
+    };
+    let mut wrong = Vec::new();
+    let mut refused = |key: &str, value: &str, because: &[&str]| {
+        let others = if key == "attempts" { "delay: 1s" } else { "attempts: 2" };
+        for (lab, place) in [
+            (of("", &format!("{others}, {key}: {value}")), "there"),
+            (of(&format!("given: {value}"), &format!("{others}, {key}: '{{{{ config.given }}}}'")), "in `config`"),
+        ] {
+            match lab.checked() {
+                Ok(_) => wrong.push(format!("{key}: {value} {place} goes through")),
+                Err(errors) if !errors.iter().any(|error| because.iter().any(|words| error.contains(words))) => {
+                    wrong.push(format!("{key}: {value} {place} is refused with {errors:?}"));
+                }
+                Err(_) => {}
+            }
+        }
+    };
+    for factor in ["1e308", "1000.1", "0.999", "0", "-1", "-1e308"] {
+        refused("factor", factor, &["`factor` must be at", "a number from 1 to 1000"]);
+    }
+    for number in ["1e309", ".inf", "-.inf", ".nan"] {
+        refused("factor", number, &["number"]);
+        refused("attempts", number, &["number"]);
+    }
+    for attempts in ["0", "-1", "1.5", "1e308", "4294967296", "18446744073709551615", "18446744073709551616"] {
+        refused("attempts", attempts, &["`attempts` must be at", "number"]);
+    }
+    for delay in ["-1s", "99999999999999999999d", "1e308s", "nan"] {
+        refused("delay", delay, &["duration"]);
+        refused("max_delay", delay, &["duration"]);
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+
+    let most = "attempts: 1000000, delay: 1s, factor: 1000, max_delay: 5s, jitter: none, within: 60s";
+    let lab = of("", most).script("act.keyed s", [Act::Retryable("a.down")]);
+    assert_eq!(lab.run(json!({})).status, "failed");
+    assert_eq!(called_at(&lab), [0, 1, 6, 11, 16, 21, 26, 31, 36, 41, 46, 51, 56]);
+}

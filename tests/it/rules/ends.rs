@@ -123,6 +123,13 @@ fn rule_20_a_failing_output_is_a_failure_of_the_run() {
 }
 
 #[test]
+fn rule_20_there_may_be_more_finally_steps_than_steps() {
+    let lab = Lab::new("steps: { a: { uses: read } }\nfinally: { x: { uses: act.safe }, y: { uses: act.safe } }");
+    assert_eq!(lab.run(json!({})).status, "completed");
+    assert_eq!(lab.called(), ["read a", "act.safe x", "act.safe y"]);
+}
+
+#[test]
 fn rule_20_finally_runs_in_file_order_sees_the_end_and_changes_nothing() {
     let lab = Lab::new(
         "

@@ -9,6 +9,7 @@ mod forward;
 mod prefixes;
 mod shared;
 mod storms;
+mod transitions;
 mod weather;
 
 use std::time::Duration;

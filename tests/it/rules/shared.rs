@@ -1,5 +1,6 @@
 //! Rules 14 to 18: breakers, pinned definitions, secrets, ids, the recovery counter, signals.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use flowrun::engine::{EngineError, Known, Patience, Submission};
@@ -7,7 +8,7 @@ use flowrun::machine::Refusal;
 use serde_json::json;
 
 use super::S;
-use crate::lab::{Act, Lab};
+use crate::lab::{Act, Lab, time_passes};
 
 const GUARDED: &str = "
     services: { gate: { breaker: { failures: 2, within: 60s, cooldown: 30s } } }
@@ -443,6 +444,55 @@ fn d05_what_is_asked_of_a_run_in_the_moment_it_ends_is_not_lost() {
             assert!(matches!(cancel.unwrap_err(), EngineError::Refused(Refusal::Final { .. })));
         }
     });
+}
+
+#[test]
+fn d05_a_cancel_in_the_moment_a_run_starts_or_a_step_ends_is_before_it_or_after_it() {
+    const BODY: &str = "
+        steps:
+          a: { uses: act.keyed, compensate: { uses: undo } }
+          b: { needs: [a], uses: act.safe, compensate: { uses: undo } }
+        ";
+    let mut seen = BTreeSet::new();
+    // In the very millisecond of the start, of the end of the first step, and of that of the last; before, amid and
+    // after what happens then.
+    for (seconds, turns) in [0, 1, 2].into_iter().flat_map(|seconds| (0..40).map(move |turns| (seconds, turns))) {
+        let lab = Lab::new(BODY).script("act.keyed a", [Act::Slow(S)]).script("act.safe b", [Act::Slow(S)]);
+        let workflow = lab.workflow();
+        let (report, cancelled) = lab.life(|engine| async move {
+            let submit = engine.submit(Submission { workflow, input: json!({}), id: Some("it".into()) });
+            let cancel = async {
+                time_passes(seconds * S).await;
+                for _ in 0..turns {
+                    tokio::task::yield_now().await;
+                }
+                while engine.find("it").is_err() {
+                    tokio::task::yield_now().await;
+                }
+                engine.cancel(engine.find("it").unwrap(), None, true).await
+            };
+            let (run, cancelled) = tokio::join!(submit, cancel);
+            (engine.rest(run.unwrap().run, Patience::Timers).await.unwrap(), cancelled)
+        });
+        let (history, case) = (lab.history(), format!("{seconds} s and {turns} turns"));
+        let count = |event: &str| history.iter().filter(|e| *e == event).count();
+        if let Err(error) = &cancelled {
+            assert!(matches!(error, EngineError::Refused(Refusal::Final { .. })), "{case}: {error}");
+        }
+        assert_eq!(report.status, if cancelled.is_ok() { "cancelled" } else { "completed" }, "{case}: {history:#?}");
+        assert_eq!(count("drain_started"), usize::from(cancelled.is_ok()), "{case}: {history:#?}");
+        for step in ["a", "b"] {
+            let (done, undone) =
+                (count(&format!("step_succeeded {step}")), count(&format!("compensation_succeeded {step}")));
+            assert_eq!(done, count(&format!("step_started {step}")), "{case}: nothing is cut off: {history:#?}");
+            assert_eq!(undone, if cancelled.is_ok() { done } else { 0 }, "{case}: {history:#?}");
+        }
+        seen.insert((seconds, count("step_started b"), cancelled.is_ok()));
+    }
+    // Each moment was met from both sides.
+    for met in [(1, 0, true), (1, 1, true), (2, 1, true), (2, 1, false)] {
+        assert!(seen.contains(&met), "{met:?} is not among {seen:?}");
+    }
 }
 
 #[test]

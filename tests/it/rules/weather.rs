@@ -226,7 +226,57 @@ impl Storm {
             dies_after: if dice.one_in(2) { Some(1 + dice.roll(9)) } else { None },
         };
         let lives = (0..6).map(|_| life(&mut dice)).collect();
-        Self { seed, top, steps, finally, first, lives }
+        let storm = Self { seed, top, steps, finally, first, lives };
+        // Each has luck of its own, so that the storms beside them stay what they were.
+        let mut dice = Dice(seed.wrapping_mul(0xD134_2543_DE82_EF95) | 1);
+        match seed % 8 {
+            3 => storm.deadly(&mut dice),
+            7 => storm.slow(&mut dice),
+            _ => storm,
+        }
+    }
+
+    /// Lets processes die soon after they took the run up, several in a row, most of them before anything ended; the
+    /// first one dies amid the first attempts.
+    fn deadly(mut self, dice: &mut Dice) -> Self {
+        self.first = Duration::from_millis(dice.roll(3_000));
+        for life in &mut self.lives {
+            life.before = Duration::from_millis(dice.roll(4_000));
+            life.dies_after = if dice.one_in(6) { None } else { Some(1 + dice.roll(2)) };
+            life.ends = 2;
+        }
+        for (_, acts) in self.steps.iter_mut().flat_map(|step| &mut step.acts) {
+            acts.insert(0, dice.pick(&["late", "stop"]).into());
+            // What is begun again is not done at once either.
+            acts.insert(1, Act::Slow(3 * S));
+        }
+        self
+    }
+
+    /// Lets attempts take long, fail late and answer later still, with a short pause before the next one, and lets
+    /// processes live: what ends in a drain and what is answered too late is met only so.
+    fn slow(mut self, dice: &mut Dice) -> Self {
+        for step in &mut self.steps {
+            let Some((_, handler)) = step.keys.iter().find(|(key, _)| *key == "uses").cloned() else { continue };
+            step.keys.retain(|(key, _)| *key != "retry");
+            let delay = dice.pick(&["500ms", "1s", "6s"]);
+            step.keys.push(("retry", format!("{{ attempts: 3, delay: {delay}, jitter: none }}")));
+            for (_, acts) in step.acts.iter_mut().filter(|(what, _)| what.starts_with(&format!("{handler} "))) {
+                let first = match dice.roll(8) {
+                    0 => Act::SlowFailure(4 * S, "a.no"),
+                    1 | 2 => Act::Hang,
+                    3 => Act::Retryable("a.down"),
+                    4 => Act::Slow(3 * S),
+                    _ => "late".into(),
+                };
+                acts.splice(0..0, [first, Act::Slow(3 * S)]);
+            }
+        }
+        self.lives.truncate(2);
+        for life in &mut self.lives {
+            (life.dies_after, life.ends) = (None, 1);
+        }
+        self
     }
 
     /// Writes the workflow.
