@@ -17,8 +17,8 @@ use super::BenchError;
 /// input, which a log of results alone would do without.
 const RECORD: usize = 600;
 
-/// A write, and who waits for it.
-type Waiting = oneshot::Sender<()>;
+/// A record that its writer has made, and who waits for it.
+type Waiting = (Vec<u8>, oneshot::Sender<()>);
 
 /// Returns how many writes a second become durable, with so many writers that each wait for their own.
 ///
@@ -53,7 +53,7 @@ pub async fn floor(path: &Path, writers: u32, time: Duration) -> Result<f64, Ben
 async fn write(queue: Sender<Waiting>, stop: Arc<AtomicBool>, written: Arc<AtomicU64>) {
     while !stop.load(Ordering::Relaxed) {
         let (done, durable) = oneshot::channel();
-        if queue.send(done).is_err() || durable.await.is_err() {
+        if queue.send((vec![b'x'; RECORD], done)).is_err() || durable.await.is_err() {
             return;
         }
         written.fetch_add(1, Ordering::Relaxed);
@@ -62,15 +62,14 @@ async fn write(queue: Sender<Waiting>, stop: Arc<AtomicBool>, written: Arc<Atomi
 
 /// Takes what has come together, writes and syncs it, and answers.
 fn append(mut file: File, jobs: &Receiver<Waiting>) -> std::io::Result<()> {
-    let record = [b'x'; RECORD];
     let mut bytes = Vec::new();
     while let Ok(first) = jobs.recv() {
         let group: Vec<Waiting> = std::iter::once(first).chain(jobs.try_iter()).collect();
         bytes.clear();
-        group.iter().for_each(|_| bytes.extend_from_slice(&record));
+        group.iter().for_each(|(record, _)| bytes.extend_from_slice(record));
         file.write_all(&bytes)?;
         file.sync_data()?;
-        for done in group {
+        for (_, done) in group {
             // Whoever has stopped does not listen.
             let _ = done.send(());
         }
