@@ -251,8 +251,8 @@ impl Engine {
         self.running(run, false).await.map(|_| ())
     }
 
-    /// Takes over every unfinished run that can be read, and returns all. Those that were under way when processes died are taken over first and one at
-    /// a time, so that only the one to blame is held back (SPEC 6.17).
+    /// Takes over every unfinished run that can be read, and returns all. Those that were under way when processes died
+    /// are taken over first and one at a time, so that only the one to blame is held back (SPEC 6.17).
     ///
     /// # Errors
     /// When the store cannot be read.

@@ -9,7 +9,7 @@ use redb::backends::InMemoryBackend;
 use super::check::check;
 use super::check::tests::{sha, started, store};
 use super::compact::{compact, compact_backend};
-use super::conformance::{dump, run, wait};
+use super::conformance::{Dump, dump, run, wait};
 use super::copy::CopyError;
 use super::fault::{Calls, EIO, FaultDisk, Misbehaviour, Replay, Surviving};
 use super::held::Held;
@@ -154,8 +154,8 @@ fn compacting_keeps_everything_and_gives_space_back() {
     assert!(check(&path, sha).expect("it opens").is_sound());
 }
 
-#[test]
-fn a11_a_crash_at_every_write_of_a_compaction_leaves_the_whole_store() {
+/// Returns the disk of a closed store with many runs, and what is in it.
+fn many_runs() -> (Vec<u8>, Dump) {
     let disk = FaultDisk::default();
     let store = RedbStore::with_backend(disk.clone()).expect("a new store");
     for n in 1..60 {
@@ -163,7 +163,12 @@ fn a11_a_crash_at_every_write_of_a_compaction_leaves_the_whole_store() {
     }
     let content = dump(&store).expect("readable");
     drop(store);
-    let before = disk.image();
+    (disk.image(), content)
+}
+
+#[test]
+fn a11_a_crash_at_every_write_of_a_compaction_leaves_the_whole_store() {
+    let (before, content) = many_runs();
     let disk = FaultDisk::holding(before.clone());
     compact_backend(disk.clone()).expect("compacted");
     assert!(disk.image().len() < before.len(), "there was nothing to compact");
@@ -189,14 +194,7 @@ fn a11_a_crash_at_every_write_of_a_compaction_leaves_the_whole_store() {
 
 #[test]
 fn a11_an_error_of_the_disk_during_a_compaction_is_told_and_loses_nothing() {
-    let disk = FaultDisk::default();
-    let store = RedbStore::with_backend(disk.clone()).expect("a new store");
-    for n in 1..60 {
-        wait(store.commit(started(n, &format!("order-{n}")))).expect("written");
-    }
-    let content = dump(&store).expect("readable");
-    drop(store);
-    let image = disk.image();
+    let (image, content) = many_runs();
     let mut failed = 0;
     for at in 0.. {
         let disk = FaultDisk::holding(image.clone());
