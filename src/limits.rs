@@ -61,4 +61,6 @@ limits! {
     template_fuel = 50_000;
     /// Bytes of text that one template may render.
     rendered_bytes = 1 << 20;
+    /// States of possible runs that `verify` looks at.
+    states = 5_000_000;
 }

@@ -1,7 +1,6 @@
 //! What can run but is probably not meant: values that may be missing, what is never used, a deadline too short.
 
 use std::collections::HashSet;
-use std::time::Duration;
 
 use serde_json::{Map, Value};
 
@@ -14,7 +13,7 @@ use crate::dsl::tree::join;
 use crate::plan::calls::{MemberAt, Role};
 use crate::plan::draw::time_text;
 use crate::plan::duration::worst_case;
-use crate::plan::{Plan, graph};
+use crate::plan::{Plan, Timing};
 
 /// Warns of what may be missing where it is read.
 pub(crate) fn missing(cx: &Context<'_>, readings: &Readings, skips: &Skips, findings: &mut Vec<Finding>) {
@@ -230,30 +229,10 @@ pub(crate) fn divisions(readings: &Readings, findings: &mut Vec<Finding>) {
 
 /// Warns of a deadline that a run may miss although nothing is wrong.
 pub(crate) fn deadline(cx: &Context<'_>, plan: &Plan, findings: &mut Vec<Finding>) {
-    let Some(deadline) = plan.deadline else { return };
-    let needs: Vec<Vec<usize>> = plan.steps.iter().map(|s| s.needs.iter().map(|n| n.0 as usize).collect()).collect();
-    let mut longest = vec![(Duration::ZERO, None); needs.len()];
-    for i in graph::order(&needs).sorted {
-        let before = needs[i].iter().copied().max_by_key(|&n| longest[n].0);
-        let start = before.map_or(Duration::ZERO, |n| longest[n].0);
-        longest[i] = (start.saturating_add(worst_case(&plan.steps[i])), before);
-    }
-    let Some(last) = (0..longest.len()).max_by_key(|&i| longest[i].0) else { return };
-    let worst = longest[last].0;
-    if worst <= deadline {
-        return;
-    }
-    let way = std::iter::successors(Some(last), |&i| longest[i].1);
-    let slowest = way.max_by_key(|&i| worst_case(&plan.steps[i])).unwrap_or(last);
-    let message = format!(
-        "a run may take {} when attempts time out, longer than its deadline of {}",
-        time_text(worst),
-        time_text(deadline)
-    );
-    let name = &plan.steps[slowest].name;
+    let Some((message, slowest)) = Timing::of(plan).late(plan) else { return };
     let finding = Finding::warning(FindingCode::DeadlineTooShort, cx.value("/deadline"), message).related(
-        cx.key(&join("/steps", name.as_str())),
-        format!("up to {} of it", time_text(worst_case(&plan.steps[slowest]))),
+        cx.key(&join("/steps", slowest.name.as_str())),
+        format!("up to {} of it", time_text(worst_case(slowest))),
     );
     findings.push(finding.help("Raise the deadline, or lower timeouts and attempts."));
 }

@@ -91,6 +91,16 @@ pub(super) enum Verb {
     #[command(after_help = "Examples:\n  flowrun validate\n  flowrun validate workflows/order.yaml --strict\n  \
                             flowrun validate -o json | jq '.files[].findings'")]
     Validate(Validate),
+    /// Prove that no failure leaves a workflow in a state it must not come to.
+    #[command(
+        after_help = "Looks at every combination of success, failure and unclear answer of every call, the death of the process at\n\
+                      any moment, cancel and deadline, failing undos and signals that do not come. Nothing is run.\n\n\
+                      Exit codes: 0 proved, 1 not proved, 3 a file is not valid.\n\n\
+                      Examples:\n  flowrun verify\n  flowrun verify workflows/order.yaml --contracts\n  \
+                      flowrun verify --set payment.fallback_enabled=false\n  \
+                      flowrun verify -o json | jq '.files[].violations[].title'"
+    )]
+    Verify(Verify),
     /// Play the scenarios of test files in virtual time.
     #[command(after_help = "Exit codes: 0 everything passed, 1 a scenario failed, 3 a file is not valid.\n\n\
                             Examples:\n  flowrun test\n  flowrun test workflows/tests --filter declined\n  \
@@ -187,6 +197,19 @@ pub(super) struct Validate {
     pub(super) settings: Settings,
 }
 
+/// `verify`.
+#[derive(Debug, Args)]
+pub(super) struct Verify {
+    /// Workflow files, or folders of them [default: workflows/]
+    #[arg(value_name = "PATH")]
+    pub(super) paths: Vec<PathBuf>,
+    /// Also list what is taken on trust of each handler.
+    #[arg(long)]
+    pub(super) contracts: bool,
+    #[command(flatten)]
+    pub(super) settings: Settings,
+}
+
 /// `test`.
 #[derive(Debug, Args)]
 pub(super) struct Test {
@@ -238,6 +261,9 @@ pub(super) struct Exec {
     /// Take warnings about the workflow for errors.
     #[arg(long)]
     pub(super) strict: bool,
+    /// Start nothing unless `flowrun verify` proves the workflow.
+    #[arg(long)]
+    pub(super) require_proof: bool,
     /// Faults to inject, for trying out what happens.
     #[arg(long, value_name = "FILE")]
     pub(super) faults: Option<PathBuf>,

@@ -16,7 +16,7 @@ use super::output::batch::Batch;
 use super::output::paint::Tone;
 use super::problem::Problem;
 use super::runs::{self, exit_code};
-use super::workflow;
+use super::workflow::{self, Wanted};
 use crate::dsl::json::read_json;
 use crate::engine::Workflow;
 use crate::faults::Faults;
@@ -25,7 +25,8 @@ use crate::payload::Payload;
 pub(super) async fn exec(app: &App, args: &Exec) -> Result<ExitCode, Problem> {
     let ids = Ids::parse(args.id.as_deref())?;
     let path = workflow::find(args.workflow.as_deref())?;
-    let workflow = workflow::ready(app, &path, &args.settings, args.strict)?;
+    let wanted = Wanted { strict: args.strict, proof: args.require_proof };
+    let workflow = workflow::ready(app, &path, &args.settings, wanted)?;
     let faults = faults(app, args.faults.as_deref())?;
     if let Some(faults) = &faults {
         let misses = faults.check(&workflow.plan);

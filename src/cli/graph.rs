@@ -16,7 +16,7 @@ pub(super) async fn graph(app: &App, args: &Graph) -> Result<ExitCode, Problem> 
     };
     let text = match (file, &args.what) {
         (Ok(path), _) => {
-            let ready = workflow::ready(app, &path, &Settings::default(), false)?;
+            let ready = workflow::ready(app, &path, &Settings::default(), workflow::Wanted::default())?;
             match args.drawing {
                 Drawing::Ascii => draw::ascii(&ready.plan, &draw::Marks::default(), width),
                 Drawing::Mermaid => draw::mermaid(&ready.plan, &draw::Marks::default()),

@@ -18,6 +18,7 @@ mod runs;
 mod store;
 mod test;
 mod validate;
+mod verify;
 mod workflow;
 
 use std::ffi::OsString;
@@ -118,6 +119,7 @@ fn start(app: &App, verb: &Verb, program: &str) -> Result<ExitCode, Problem> {
 async fn dispatch(app: &App, verb: &Verb, program: &str) -> Result<ExitCode, Problem> {
     match verb {
         Verb::Validate(args) => validate::validate(app, args),
+        Verb::Verify(args) => verify::verify(app, args),
         Verb::Test(args) => test::test(app, args),
         Verb::Exec(args) => exec::exec(app, args).await,
         Verb::Resume(args) => runs::resume(app, args).await,

@@ -1,19 +1,17 @@
 //! `validate`: checks workflow files without running anything.
 
-use std::path::{Path, PathBuf};
-
 use serde_json::{Value, json};
 
-use super::app::{App, unreadable};
+use super::app::App;
 use super::args::{Format, Validate};
 use super::exit_code::ExitCode;
 use super::output::paint::Tone;
 use super::problem::Problem;
-use super::workflow::{self, FOLDER, counted};
+use super::workflow::{self, counted};
 use crate::diag::{self, Severity};
 
 pub(super) fn validate(app: &App, args: &Validate) -> Result<ExitCode, Problem> {
-    let files = files(&args.paths)?;
+    let files = workflow::files(&args.paths, "validate")?;
     let overrides = workflow::overrides(&args.settings, &app.limits)?;
     let screen = &app.screen;
     let mut all_valid = true;
@@ -49,35 +47,4 @@ pub(super) fn validate(app: &App, args: &Validate) -> Result<ExitCode, Problem> 
         screen.json_list("files", &shown)?;
     }
     Ok(workflow::exit_code(all_valid))
-}
-
-/// Returns the files that paths name; a folder stands for the workflow files in it.
-fn files(paths: &[PathBuf]) -> Result<Vec<PathBuf>, Problem> {
-    let default = [PathBuf::from(FOLDER)];
-    let paths = if paths.is_empty() {
-        if !Path::new(FOLDER).is_dir() {
-            return Err(Problem::usage(format!("there is no folder {FOLDER}/ here"))
-                .help("Name the files or folders to check: `flowrun validate PATH...`."));
-        }
-        &default[..]
-    } else {
-        paths
-    };
-    let mut files = Vec::new();
-    for path in paths {
-        if path.is_dir() {
-            let found = workflow::files_in(path).map_err(|error| unreadable(path, &error))?;
-            if found.is_empty() {
-                return Err(Problem::not_found(format!("there is no workflow file in {}", path.display())));
-            }
-            files.extend(found);
-        } else if path.exists() {
-            files.push(path.clone());
-        } else if let Some(named) = path.to_str().and_then(workflow::find_named) {
-            files.push(named);
-        } else {
-            return Err(Problem::not_found(format!("there is no workflow file {}", path.display())));
-        }
-    }
-    Ok(files)
 }

@@ -3,21 +3,26 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::app::{App, beside, read_text, shown};
+use super::app::{App, beside, read_text, shown, unreadable};
 use super::args::Settings;
 use super::exit_code::ExitCode;
 use super::output::screen::shell_word;
 use super::problem::Problem;
 use crate::check;
 use crate::definition::{Definition, Loaded, Overrides};
-use crate::diag::{Finding, Severity, SourceFile, in_file_order};
+use crate::diag::{Finding, FindingCode, Severity, SourceFile, in_file_order};
 use crate::dsl::tree::read_small;
 use crate::engine::Workflow;
 use crate::limits::Limits;
+use crate::plan;
+use crate::proof::{Proof, Verdict};
 use crate::suggest::nearest;
 
 /// Where workflows are looked for by name.
 pub(super) const FOLDER: &str = "workflows";
+
+/// States of possible runs that are looked at where nobody asked for a proof.
+const STATES_IN_PASSING: u64 = 200_000;
 
 /// The name of the workflow that is meant when several are there and none is named.
 const DEFAULT: &str = "default";
@@ -35,6 +40,37 @@ pub(super) fn files_in(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
         }
     }
     files.sort();
+    Ok(files)
+}
+
+/// Returns the files that paths name; a folder stands for the workflow files in it.
+pub(super) fn files(paths: &[PathBuf], verb: &str) -> Result<Vec<PathBuf>, Problem> {
+    let default = [PathBuf::from(FOLDER)];
+    let paths = if paths.is_empty() {
+        if !Path::new(FOLDER).is_dir() {
+            return Err(Problem::usage(format!("there is no folder {FOLDER}/ here"))
+                .help(format!("Name the files or folders to check: `flowrun {verb} PATH...`.")));
+        }
+        &default[..]
+    } else {
+        paths
+    };
+    let mut files = Vec::new();
+    for path in paths {
+        if path.is_dir() {
+            let found = files_in(path).map_err(|error| unreadable(path, &error))?;
+            if found.is_empty() {
+                return Err(Problem::not_found(format!("there is no workflow file in {}", path.display())));
+            }
+            files.extend(found);
+        } else if path.exists() {
+            files.push(path.clone());
+        } else if let Some(named) = path.to_str().and_then(find_named) {
+            files.push(named);
+        } else {
+            return Err(Problem::not_found(format!("there is no workflow file {}", path.display())));
+        }
+    }
     Ok(files)
 }
 
@@ -145,13 +181,46 @@ pub(super) fn examine(app: &App, path: &Path, overrides: &Overrides) -> Examined
     let (loaded, mut findings, file) = Definition::load_with_source(path, overrides, &app.limits);
     if let Some(loaded) = &loaded {
         findings.extend(check::check(loaded, &app.contracts));
+        if findings.iter().all(|finding| finding.severity != Severity::Error) {
+            let known = findings.clone();
+            findings.extend(failures(app, loaded).into_iter().filter(|found| !is_said(found, &known)));
+        }
         in_file_order(&mut findings);
     }
     Examined { file, findings, loaded }
 }
 
+/// Returns what some run of a valid workflow can come to, as warnings; nothing if there is too much to look at in passing.
+fn failures(app: &App, loaded: &Loaded) -> Vec<Finding> {
+    let Ok(plan) = plan::compile(loaded, &app.contracts) else { return Vec::new() };
+    let proof = Proof::of(loaded, &plan, app.limits.states.min(STATES_IN_PASSING));
+    proof.findings(&plan, &loaded.parsed.tree)
+}
+
+/// Tells whether a check has said the same about the same place: both look at what may be missing and at what is idle.
+fn is_said(found: &Finding, known: &[Finding]) -> bool {
+    let alike = |other: FindingCode| match found.code {
+        FindingCode::MissingInput => other == FindingCode::MayBeMissing,
+        FindingCode::NeverReached => other == FindingCode::FallbackNeverUsed,
+        FindingCode::DeadlineTooShort => other == FindingCode::DeadlineTooShort,
+        _ => false,
+    };
+    let over = |other: &Finding| found.span.start < other.span.end() && other.span.start < found.span.end();
+    known.iter().any(|other| alike(other.code) && over(other))
+}
+
+/// What is demanded of a workflow besides being valid.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Wanted {
+    /// That there is nothing to warn of.
+    pub(super) strict: bool,
+    /// That it is proved.
+    pub(super) proof: bool,
+}
+
 /// Reads, checks and compiles a workflow for running it. What is wrong with it goes to stderr.
-pub(super) fn ready(app: &App, path: &Path, settings: &Settings, strict: bool) -> Result<Arc<Workflow>, Problem> {
+pub(super) fn ready(app: &App, path: &Path, settings: &Settings, wanted: Wanted) -> Result<Arc<Workflow>, Problem> {
+    let strict = wanted.strict;
     let examined = examine(app, path, &overrides(settings, &app.limits)?);
     let count = |severity| examined.findings.iter().filter(|f| f.severity == severity).count();
     let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
@@ -184,6 +253,9 @@ pub(super) fn ready(app: &App, path: &Path, settings: &Settings, strict: bool) -
             &examined.findings,
         ));
     };
+    if wanted.proof {
+        proved(app, path, loaded)?;
+    }
     tracing::info!(path = %path.display(), warnings, "the workflow is valid");
     Workflow::compile(loaded, &app.contracts).map(Arc::new).map_err(|findings| {
         if app.screen.is_text() {
@@ -191,6 +263,20 @@ pub(super) fn ready(app: &App, path: &Path, settings: &Settings, strict: bool) -
         }
         invalid(format!("{} is not valid; nothing was started", path.display()), &findings)
     })
+}
+
+/// Demands that a valid workflow is proved.
+fn proved(app: &App, path: &Path, loaded: &Loaded) -> Result<(), Problem> {
+    let Ok(plan) = plan::compile(loaded, &app.contracts) else { return Ok(()) };
+    let proof = Proof::of(loaded, &plan, app.limits.states);
+    let why = match proof.verdict() {
+        Verdict::Proved => return Ok(()),
+        Verdict::Flawed => counted(proof.flaws().len(), "violation"),
+        Verdict::LimitReached => "limit reached".to_owned(),
+    };
+    let shown = path.display().to_string();
+    let problem = Problem::new(ExitCode::Failed, format!("{shown} is not proved: {why}; nothing was started"));
+    Err(problem.help(format!("`flowrun verify {}` tells the story.", shell_word(&shown))))
 }
 
 /// Returns a number with its word: `1 error`, `2 errors`.

@@ -165,6 +165,26 @@ codes! {
     FloatDivision = "FR0809";
     /// A first delay that the longest delay cuts short.
     DelayCutShort = "FR0810";
+
+    // 09: what some run can come to; `flowrun verify` tells how.
+    /// An effect that no result speaks for and nothing takes back.
+    LeftBehind = "FR0901";
+    /// An effect that can happen twice.
+    HappensTwice = "FR0902";
+    /// Something that is read and is missing on some path.
+    MissingInput = "FR0903";
+    /// A point of no return that can be undone.
+    PivotUndone = "FR0904";
+    /// A step that is undone before one that depends on it.
+    UndoOrder = "FR0905";
+    /// A wait that nothing ends.
+    WaitsForEver = "FR0906";
+    /// An invariant that can be broken.
+    InvariantBroken = "FR0907";
+    /// A part that no run reaches.
+    NeverReached = "FR0908";
+    /// A harmless step whose failure undoes what others did.
+    CostlyFailure = "FR0909";
 }
 
 impl fmt::Display for FindingCode {

@@ -6,6 +6,8 @@ pub mod duration;
 pub mod graph;
 pub mod node;
 pub(crate) mod settings;
+pub mod timing;
 
 pub use compile::compile;
 pub use node::*;
+pub use timing::Timing;

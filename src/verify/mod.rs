@@ -13,6 +13,7 @@
 
 pub mod findings;
 pub mod sketch;
+pub mod sweep;
 pub mod trace;
 
 pub use trace::Model;

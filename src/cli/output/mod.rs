@@ -2,6 +2,7 @@
 pub(super) mod batch;
 pub(super) mod describe;
 pub(super) mod paint;
+pub(super) mod proof;
 pub(super) mod screen;
 pub(super) mod show;
 pub(super) mod steps;

@@ -1,0 +1,368 @@
+//! A proof on one screen, or the stories of what goes wrong; and the same as JSON.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::paint::{Tone, columns};
+use super::screen::Screen;
+use crate::cli::workflow::counted;
+use crate::definition::Loaded;
+use crate::diag::{SourceFile, Span};
+use crate::plan::Plan;
+use crate::plan::draw::time_text;
+use crate::proof::{Fix, Flaw, Proof, Remark, Row, Story, Verdict, span};
+use crate::verify::findings::Problem;
+use crate::verify::sketch::{Act, Member};
+
+/// A flaw with its story and, if one was found, an edit that removes it.
+pub(in crate::cli) struct Told<'a> {
+    pub(in crate::cli) flaw: &'a Flaw<'a>,
+    pub(in crate::cli) story: Story,
+    pub(in crate::cli) fix: Option<Fix>,
+}
+
+/// Everything that is shown of one file.
+pub(in crate::cli) struct Page<'a> {
+    pub(in crate::cli) path: &'a Path,
+    pub(in crate::cli) file: &'a SourceFile,
+    pub(in crate::cli) loaded: &'a Loaded,
+    pub(in crate::cli) plan: &'a Plan,
+    pub(in crate::cli) proof: &'a Proof,
+    pub(in crate::cli) told: &'a [Told<'a>],
+    pub(in crate::cli) took: Duration,
+}
+
+/// One of the questions that a proof answers.
+struct Asked {
+    question: &'static str,
+    answer: String,
+    tone: Tone,
+    more: String,
+}
+
+/// Returns the answer about a file that is not valid.
+pub(in crate::cli) fn invalid(path: &Path, findings: Vec<Value>) -> Value {
+    json!({ "path": path.display().to_string(), "verdict": "invalid", "findings": findings })
+}
+
+impl Page<'_> {
+    /// Returns the page for people.
+    pub(in crate::cli) fn text(&self, screen: &Screen, contracts: bool) -> String {
+        let paint = screen.out;
+        let mut out = String::new();
+        let (tone, verdict) = self.verdict();
+        let head = format!("{}   {}", self.path.display(), self.size());
+        let gap = " ".repeat(78_usize.saturating_sub(columns(&head) + columns(&verdict)).max(3));
+        let _ = writeln!(out, "{}{gap}{}\n", paint.text(Tone::Strong, &head), paint.text(tone, &verdict));
+        for told in self.told {
+            out.push_str(&self.flaw(told, screen));
+        }
+        if self.proof.verdict() == Verdict::LimitReached {
+            let raise = "  Nothing is known of the rest. Raise the limit with `--limit states=N`, or give steps that share a long-lived\n  condition a workflow of their own.\n\n";
+            out.push_str(raise);
+        } else {
+            for asked in self.questions() {
+                let _ = writeln!(
+                    out,
+                    "  {:<37}{}{}",
+                    asked.question,
+                    paint.text(asked.tone, &format!("{:<7}", asked.answer)),
+                    asked.more
+                );
+            }
+            out.push('\n');
+        }
+        for remark in self.proof.remarks(self.plan) {
+            let line = self.line(&remark.site);
+            let _ = writeln!(out, "  {} {}  {}:{line}", paint.text(Tone::Care, "!"), remark.title, self.path.display());
+            let _ = writeln!(out, "    {}", paint.text(Tone::Quiet, &remark.help));
+        }
+        if self.proof.verdict() != Verdict::LimitReached {
+            out.push_str(&self.covered(contracts));
+        }
+        out
+    }
+
+    fn verdict(&self) -> (Tone, String) {
+        let took = format!("{:.1} ms", self.took.as_secs_f64() * 1e3);
+        match self.proof.verdict() {
+            Verdict::Proved => (Tone::Good, format!("PROVED in {took}")),
+            Verdict::Flawed => (Tone::Bad, format!("NOT PROVED: {}", counted(self.told.len(), "violation"))),
+            Verdict::LimitReached => (Tone::Bad, "NOT PROVED: limit reached".to_owned()),
+        }
+    }
+
+    fn size(&self) -> String {
+        let members = self.members();
+        let effects: BTreeSet<usize> = members.iter().filter_map(|member| member.effect).collect();
+        let undos = members.iter().filter(|member| member.undo.is_some()).count();
+        [counted(self.proof.sketch.steps.len(), "step"), counted(effects.len(), "effect"), counted(undos, "undo")]
+            .join(", ")
+    }
+
+    fn members(&self) -> Vec<&Member> {
+        let members = self.proof.sketch.steps.iter().flat_map(|step| match &step.act {
+            Act::Call(members) => members.as_slice(),
+            Act::Wait(_) => &[],
+        });
+        members.collect()
+    }
+
+    /// The questions, each with its answer in a word and a reason.
+    fn questions(&self) -> Vec<Asked> {
+        let count = |is: fn(&Problem) -> bool| self.told.iter().filter(|told| is(told.flaw.problem)).count();
+        let ask = |question, bad: usize, more: String| Asked {
+            question,
+            answer: if bad == 0 { "no".to_owned() } else { "YES".to_owned() },
+            tone: if bad == 0 { Tone::Good } else { Tone::Bad },
+            more: if bad == 0 { more } else { counted(bad, "way") + ", see above" },
+        };
+        let members = self.members();
+        let mut effects: Vec<&str> = Vec::new();
+        for member in members.iter().filter(|member| !member.harmless) {
+            if let Some(effect) = member.effect.and_then(|effect| self.proof.sketch.effects.get(effect))
+                && !effects.contains(&effect.as_str())
+            {
+                effects.push(effect);
+            }
+        }
+        let kept = if effects.is_empty() {
+            "no step leaves anything that matters".to_owned()
+        } else {
+            format!("{} are kept or undone in every run", short(&effects))
+        };
+        let timing = &self.proof.timing;
+        let mut longest = format!("every run ends; the way forward takes {} at most", time_text(timing.longest));
+        if !timing.open.is_empty() {
+            longest = format!("every run ends; {} plus {}", time_text(timing.longest), short(&timing.open));
+        }
+        if let Some(deadline) = timing.deadline {
+            let _ = write!(longest, ", deadline {}", time_text(deadline));
+        }
+        let repeated = members.iter().filter(|member| member.effect.is_some() && member.repeatable).count();
+        let pivots: Vec<&str> =
+            self.proof.sketch.steps.iter().filter(|step| step.pivot).map(|step| step.name.as_str()).collect();
+        let pivot = if pivots.is_empty() { "there is none".to_owned() } else { short(&pivots) };
+        let left = |p: &Problem| matches!(p, Problem::LeftByCompleted(_) | Problem::LeftByUndone(_));
+        let mut asked = vec![
+            ask("can it get stuck?", count(|p| matches!(p, Problem::WaitsForEver(_))), longest),
+            ask("can an effect be left behind?", count(left), kept),
+            ask(
+                "can something happen twice?",
+                count(|p| matches!(p, Problem::Twice(_))),
+                format!("{} may be repeated, by their contracts without harm", counted(repeated, "call")),
+            ),
+            ask(
+                "can a step or undo miss its input?",
+                count(|p| matches!(p, Problem::Missing(_))),
+                "also on the paths of fallbacks, skips and undos".to_owned(),
+            ),
+            ask("can a point of no return be undone?", count(|p| matches!(p, Problem::PivotUndone(_))), pivot),
+            ask(
+                "can an undo come too early?",
+                count(|p| matches!(p, Problem::UndoOrder(..))),
+                "each waits for all that depends on its step".to_owned(),
+            ),
+        ];
+        let invariants = self.proof.sketch.invariants.len();
+        if invariants > 0 {
+            let broken = count(|p| matches!(p, Problem::Invariant(_)));
+            asked.push(Asked {
+                question: "do the file's invariants hold?",
+                answer: if broken == 0 { "yes".to_owned() } else { "NO".to_owned() },
+                tone: if broken == 0 { Tone::Good } else { Tone::Bad },
+                more: format!("{} of {invariants}", invariants - broken),
+            });
+        }
+        asked
+    }
+
+    fn covered(&self, contracts: bool) -> String {
+        let mut out = String::new();
+        let mut persons: Vec<String> = self.proof.persons().into_iter().map(|(_, text)| text).collect();
+        persons.dedup();
+        if !persons.is_empty() {
+            let _ = writeln!(out, "  A person is needed if:");
+            for person in &persons {
+                let _ = writeln!(out, "    {person}");
+            }
+        }
+        let states = self.proof.found.as_ref().map_or(0, |found| found.states);
+        let _ = writeln!(
+            out,
+            "  Covered: success, failure and unclear answer of every call, a death of the process at any moment, cancel\n  \
+             and deadline at any moment, failing undos, absent signals, both ways of every condition ({states} states)."
+        );
+        let trusted = self.proof.trusted();
+        if contracts {
+            let _ = writeln!(out, "  Taken on trust:");
+            for (handler, what) in &trusted {
+                let _ = writeln!(out, "    {handler:<28}{what}");
+            }
+        } else if !trusted.is_empty() {
+            let _ = writeln!(
+                out,
+                "  Taken on trust: what {} declare about themselves (`--contracts` lists it).",
+                counted(trusted.len(), "handler")
+            );
+        }
+        out
+    }
+
+    fn flaw(&self, told: &Told<'_>, screen: &Screen) -> String {
+        let paint = screen.out;
+        let mut out = String::new();
+        let line = self.line(&told.flaw.site);
+        let place = format!("{}:{line}", self.path.display());
+        let _ =
+            writeln!(out, "  {} {}  {place}", paint.text(Tone::Bad, "x"), paint.text(Tone::Strong, &told.flaw.title));
+        let source = self.file.text.lines().nth(line.saturating_sub(1)).unwrap_or_default();
+        let _ = writeln!(out, "    {} {}", paint.text(Tone::Quiet, &format!("{line} |")), source.trim_end());
+        let faults = match told.story.faults {
+            0 => "nothing has to go wrong for it".to_owned(),
+            n => format!("it takes {}", counted(n as usize, "fault")),
+        };
+        let _ = writeln!(out, "    {}\n", paint.text(Tone::Quiet, &format!("the shortest story; {faults}")));
+        out.push_str(&self.table(&told.story, screen));
+        let _ = writeln!(out, "\n    {} {}", paint.text(Tone::Strong, "why:"), told.flaw.why);
+        if let Some(fix) = &told.fix {
+            out.push_str(&fix_text(fix, screen));
+        }
+        out.push('\n');
+        out
+    }
+
+    fn table(&self, story: &Story, screen: &Screen) -> String {
+        let paint = screen.out;
+        let width = |of: fn(&Row) -> &str, head: &str, most: usize| {
+            story.rows.iter().map(|row| columns(of(row))).max().unwrap_or(0).max(columns(head)).min(most)
+        };
+        let what = width(|row| &row.what, "what happens", 62);
+        let knows = width(|row| &row.knows, "flowrun knows", 24);
+        let mut out = String::new();
+        let head = format!("    {:>9}  {:<what$}  {:<knows$}  the world", "time", "what happens", "flowrun knows");
+        let _ = writeln!(out, "{}", paint.text(Tone::Quiet, &head));
+        for row in &story.rows {
+            let at = row.at.map_or_else(|| "later".to_owned(), clock);
+            let text = format!("    {at:>9}  {:<what$}  {:<knows$}  {}", row.what, row.knows, row.world);
+            let text = text.trim_end();
+            let _ = writeln!(out, "{}", if row.bad { paint.text(Tone::Bad, text) } else { text.to_owned() });
+        }
+        out
+    }
+
+    fn line(&self, site: &crate::verify::sketch::Site) -> usize {
+        let span: Span = span(&self.loaded.parsed.tree, site);
+        self.file.place(span.start).line
+    }
+
+    /// Returns the page for programs.
+    pub(in crate::cli) fn json(&self) -> Value {
+        let verdict = match self.proof.verdict() {
+            Verdict::Proved => "proved",
+            Verdict::Flawed => "not_proved",
+            Verdict::LimitReached => "limit_reached",
+        };
+        let persons: Vec<String> = self.proof.persons().into_iter().map(|(_, text)| text).collect();
+        let remark =
+            |remark: Remark| json!({ "title": remark.title, "help": remark.help, "line": self.line(&remark.site) });
+        let remarks: Vec<Value> = self.proof.remarks(self.plan).into_iter().map(remark).collect();
+        let trusted: Vec<Value> = self
+            .proof
+            .trusted()
+            .into_iter()
+            .map(|(handler, declares)| json!({ "handler": handler, "declares": declares }))
+            .collect();
+        json!({
+            "path": self.path.display().to_string(),
+            "workflow": self.proof.sketch.name,
+            "verdict": verdict,
+            "states": match &self.proof.found { Ok(found) => found.states, Err(limit) => limit.states },
+            "violations": self.told.iter().map(|told| self.violation(told)).collect::<Vec<_>>(),
+            "remarks": remarks,
+            "needs_person": persons,
+            "trusted": trusted,
+            "longest_ms": u64::try_from(self.proof.timing.longest.as_millis()).unwrap_or(u64::MAX),
+            "deadline_ms": self.proof.timing.deadline.map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)),
+        })
+    }
+
+    fn violation(&self, told: &Told<'_>) -> Value {
+        let span = span(&self.loaded.parsed.tree, &told.flaw.site);
+        let place = self.file.place(span.start);
+        let rows: Vec<Value> = told
+            .story
+            .rows
+            .iter()
+            .map(|row| {
+                let at = row.at.map(|at| u64::try_from(at.as_millis()).unwrap_or(u64::MAX));
+                json!({ "at_ms": at, "what": row.what, "flowrun_knows": row.knows, "world": row.world })
+            })
+            .collect();
+        json!({
+            "kind": kind(told.flaw.problem),
+            "title": told.flaw.title,
+            "why": told.flaw.why,
+            "line": place.line,
+            "column": place.column,
+            "faults": told.story.faults,
+            "story": rows,
+            "fix": told.fix.as_ref().map(|fix| match fix {
+                Fix::Text { line, old, new } => json!({ "line": line, "old": old, "new": new }),
+                Fix::Contract { handler, add, means } => json!({ "handler": handler, "declare": add, "means": means }),
+            }),
+        })
+    }
+}
+
+fn kind(problem: &Problem) -> &'static str {
+    match problem {
+        Problem::LeftByCompleted(_) | Problem::LeftByUndone(_) => "left_behind",
+        Problem::Twice(_) => "happens_twice",
+        Problem::Missing(_) => "missing_input",
+        Problem::PivotUndone(_) => "pivot_undone",
+        Problem::UndoOrder(..) => "undo_order",
+        Problem::WaitsForEver(_) => "waits_for_ever",
+        Problem::Invariant(_) => "invariant",
+    }
+}
+
+fn fix_text(fix: &Fix, screen: &Screen) -> String {
+    let paint = screen.out;
+    let mut out = String::new();
+    let _ =
+        writeln!(out, "    {} {}", paint.text(Tone::Strong, "fix:"), "(verified: it removes this and adds nothing)");
+    match fix {
+        Fix::Text { line, old, new } => {
+            let wide = (line + old.len().max(new.len())).to_string().len();
+            for (n, text) in old.iter().enumerate() {
+                let _ = writeln!(out, "    {}", paint.text(Tone::Bad, &format!("{:>wide$} - {text}", line + n)));
+            }
+            for (n, text) in new.iter().enumerate() {
+                let _ = writeln!(out, "    {}", paint.text(Tone::Good, &format!("{:>wide$} + {text}", line + n)));
+            }
+        }
+        Fix::Contract { handler, add, means } => {
+            let _ = writeln!(out, "    register `{handler}` with `{add}`, if {means}");
+        }
+    }
+    out
+}
+
+/// The first few of some names, and how many there are besides.
+fn short<T: AsRef<str>>(names: &[T]) -> String {
+    let shown: Vec<&str> = names.iter().take(4).map(AsRef::as_ref).collect();
+    match names.len() - shown.len() {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+/// A time in a story: seconds with a tenth, or longer as people say it.
+fn clock(at: Duration) -> String {
+    if at < Duration::from_secs(60) { format!("{:.1}s", at.as_secs_f64()) } else { super::describe::time(at) }
+}

@@ -1,0 +1,160 @@
+//! A flawed workflow is a file in `tests/cases/verify/`, with what is shown of it beside it; its mended twin is proved.
+//!
+//! `FLOWRUN_BLESS=1 cargo test --lib cli::verify` writes the pages anew; read the difference before you commit it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Parser as _;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::cli::args::{Cli, Verb};
+use crate::cli::output::screen::Screen;
+use crate::failure::ErrorKind;
+use crate::handlers::Registry;
+use crate::handlers::contract::{Contract, Contracts, IfAbsent, Repeat, Undoes};
+
+fn object(fields: &[(&str, &str)]) -> Arc<Value> {
+    let properties: serde_json::Map<String, Value> =
+        fields.iter().map(|(name, kind)| ((*name).to_owned(), json!({ "type": kind }))).collect();
+    let required: Vec<&str> = fields.iter().map(|(name, _)| *name).collect();
+    Arc::new(json!({ "type": "object", "required": required, "properties": properties }))
+}
+
+fn handler(name: &str, input: &[(&str, &str)], output: &[(&str, &str)]) -> Contract {
+    Contract {
+        name: name.into(),
+        description: None,
+        effect: None,
+        repeat: Repeat::Keyed,
+        errors: BTreeMap::new(),
+        any_error: false,
+        undoes: None,
+        blocks_late: false,
+        confirms: false,
+        input: object(input),
+        output: object(output),
+    }
+}
+
+fn effect(effect: &str, repeat: Repeat, error: &str, kind: ErrorKind, contract: Contract) -> Contract {
+    let errors = [(error.into(), Some(kind))].into();
+    Contract { effect: Some(effect.to_owned()), repeat, errors, ..contract }
+}
+
+fn undo(effect: &str, as_: &str, blocks_late: bool, contract: Contract) -> Contract {
+    let undoes = Undoes { effect: effect.to_owned(), as_: as_.to_owned(), if_absent: IfAbsent::Ok };
+    Contract { undoes: Some(undoes), blocks_late, ..contract }
+}
+
+/// What a shop, an airline and an approver would declare.
+fn contracts() -> Contracts {
+    use ErrorKind::{Permanent, Retryable};
+    use Repeat::{Keyed, Once};
+    let order = &[("order_id", "string"), ("amount", "integer")];
+    let key = &[("key", "string")];
+    let customer = &[("customer", "string")];
+    let all = [
+        effect(
+            "charged",
+            Keyed,
+            "payment.declined",
+            Permanent,
+            handler("payment.charge", order, &[("payment_id", "string")]),
+        ),
+        undo("charged", "refunded", true, handler("payment.refund", key, &[])),
+        undo("charged", "refunded", false, handler("payment.refund_only", key, &[])),
+        undo("charged", "refunded", true, handler("payment.refund_by_id", &[("payment_id", "string")], &[])),
+        Contract { confirms: true, blocks_late: true, ..handler("payment.lookup", key, &[("payment_id", "string")]) },
+        effect("invoiced", Keyed, "invoice.refused", Permanent, handler("invoice.send", order, &[])),
+        undo("invoiced", "withdrawn", true, handler("invoice.withdraw", key, &[])),
+        effect("points_added", Once, "points.closed", Permanent, handler("points.add", customer, &[])),
+        effect("points_added", Keyed, "points.closed", Permanent, handler("points.add_by_key", customer, &[])),
+        undo("points_added", "points_removed", true, handler("points.remove", key, &[])),
+        effect(
+            "labelled",
+            Keyed,
+            "shipping.unavailable",
+            Retryable,
+            handler("shipping.label", &[("order_id", "string")], &[]),
+        ),
+        undo("labelled", "voided", true, handler("shipping.void", key, &[])),
+        effect("booked", Keyed, "flight.full", Permanent, handler("flight.book", customer, &[])),
+        undo("booked", "unbooked", true, handler("flight.cancel", key, &[])),
+        effect("texted", Keyed, "sms.unavailable", Retryable, handler("sms.send", customer, &[])),
+        handler("approval.ask", &[("total", "integer")], &[("by", "string")]),
+    ];
+    all.into_iter().map(|contract| (contract.name.clone(), Arc::new(contract))).collect()
+}
+
+fn app() -> App {
+    let Cli { global, verb } =
+        Cli::try_parse_from(["flowrun", "verify", "--color", "never"]).expect("it is well typed");
+    let screen = Screen::new(&global, "flowrun");
+    let app = App::new(Registry::new(), global, &verb, screen).expect("the built-in handlers fit together");
+    App { contracts: contracts(), ..app }
+}
+
+fn args() -> Verify {
+    match Cli::try_parse_from(["flowrun", "verify"]).expect("it is well typed").verb {
+        Verb::Verify(args) => args,
+        other => panic!("another verb: {other:?}"),
+    }
+}
+
+fn cases() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/verify");
+    workflow::files_in(&folder).expect("the cases are there")
+}
+
+/// Returns the page of a file as it is shown in a pipe, with its own name for its path and no time, and the exit code.
+fn page(path: &Path) -> (String, Verdict) {
+    let app = app();
+    let examined = workflow::examine(&app, path, &Overrides::default());
+    let loaded = examined.loaded.as_ref().expect("the case can be read");
+    let plan = plan::compile(loaded, &app.contracts).unwrap_or_else(|findings| panic!("{path:?}: {findings:?}"));
+    assert!(examined.is_valid(false), "{path:?}: {:?}", examined.findings);
+    let proof = Proof::of(loaded, &plan, app.limits.states);
+    let flaws = proof.flaws();
+    let told: Vec<shown::Told<'_>> = flaws.iter().map(|flaw| tell(&app, &proof, &plan, loaded, flaw)).collect();
+    let name = Path::new(path.file_name().expect("a case has a name"));
+    let (file, took) = (&examined.file, Duration::ZERO);
+    let page = shown::Page { path: name, file, loaded, plan: &plan, proof: &proof, told: &told, took };
+    (page.text(&app.screen, args().contracts), proof.verdict())
+}
+
+#[test]
+fn each_flawed_workflow_has_its_story() {
+    let bless = std::env::var_os("FLOWRUN_BLESS").is_some();
+    let mut wrong = String::new();
+    for path in cases() {
+        let (page, _) = page(&path);
+        let beside = path.with_extension("txt");
+        if bless {
+            std::fs::write(&beside, &page).expect("the page can be written");
+        } else if std::fs::read_to_string(&beside).unwrap_or_default() != page {
+            wrong.push_str(&page);
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}\nIf this is as it should be: FLOWRUN_BLESS=1 cargo test --lib cli::verify");
+}
+
+#[test]
+fn each_flawed_workflow_has_a_twin_that_is_proved_and_leaves_nothing_to_say() {
+    let mut twins = 0;
+    for path in cases() {
+        let name = path.file_stem().expect("a case has a name").to_string_lossy().into_owned();
+        let (page, verdict) = page(&path);
+        let remarked = page.contains("\n  ! ");
+        if name.ends_with("-mended") {
+            assert_eq!((verdict, remarked), (Verdict::Proved, false), "{name}:\n{page}");
+            twins += 1;
+        } else {
+            assert!(verdict == Verdict::Flawed || remarked, "{name}:\n{page}");
+            assert!(path.with_file_name(format!("{name}-mended.yaml")).is_file(), "{name} has no twin");
+        }
+    }
+    assert!(twins >= 9, "only {twins} twins");
+}

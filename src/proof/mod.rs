@@ -1,0 +1,249 @@
+//! The proof of a workflow: every possible run is looked at before the first one is started.
+//!
+//! It takes what [`crate::verify`] finds and makes of it what a person can use: flaws with their place, the shortest
+//! story that shows each, why it is so, and an edit that was itself verified. It never runs anything, and has no rule of
+//! its own about what can happen.
+
+mod edit;
+mod repair;
+mod story;
+mod words;
+
+use std::collections::BTreeSet;
+
+pub use repair::{Fix, repair};
+pub use story::{Row, Story};
+
+use crate::definition::Loaded;
+use crate::diag::{Finding, FindingCode, Span};
+use crate::dsl::{Part as YamlPart, Tree};
+use crate::plan::{Plan, Timing};
+use crate::verify::findings::{Course, Found, LimitReached, Part, Person, Problem, Reader};
+use crate::verify::sketch::{Act, Member, OnError, Read, Site, Sketch};
+use crate::verify::sweep::sweep;
+
+/// States that are looked at unless somebody raises the limit `states`.
+pub const STATES: u64 = 5_000_000;
+
+/// What is known of every possible run of a workflow.
+#[derive(Clone, Debug)]
+pub struct Proof {
+    /// The workflow as it was searched.
+    pub sketch: Sketch,
+    /// What the search found, unless it reached its limit.
+    pub found: Result<Found, LimitReached>,
+    /// How long a run can take.
+    pub timing: Timing,
+}
+
+/// What a proof comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// No run comes to anything that it must not.
+    Proved,
+    /// Some run does.
+    Flawed,
+    /// The search reached its limit; nothing is known.
+    LimitReached,
+}
+
+/// One way in which a workflow can go wrong.
+#[derive(Clone, Debug)]
+pub struct Flaw<'a> {
+    /// What it comes to.
+    pub problem: &'a Problem,
+    /// Where the file is at fault.
+    pub site: Site,
+    /// What it comes to, as a fragment.
+    pub title: String,
+    /// Why, in one sentence.
+    pub why: String,
+    /// The run that shows it.
+    pub course: &'a Course,
+}
+
+/// Something that does no harm and is probably not meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remark {
+    /// What kind of remark it is.
+    pub code: FindingCode,
+    /// Where it stands.
+    pub site: Site,
+    /// What was noticed, as a fragment.
+    pub title: String,
+    /// What can be done about it, as a sentence.
+    pub help: String,
+}
+
+impl Proof {
+    /// Looks at every possible run of a workflow, in at most `limit` states.
+    #[must_use]
+    pub fn of(loaded: &Loaded, plan: &Plan, limit: u64) -> Self {
+        let sketch = Sketch::of(plan, &loaded.parsed.document);
+        let found = sweep(&sketch, limit);
+        let timing = Timing::of(plan);
+        Self { sketch, found, timing }
+    }
+
+    /// Says what the proof comes to.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        match &self.found {
+            Err(_) => Verdict::LimitReached,
+            Ok(found) if found.problems.is_empty() => Verdict::Proved,
+            Ok(_) => Verdict::Flawed,
+        }
+    }
+
+    /// Returns the ways in which the workflow can go wrong: what costs most first, then in file order.
+    #[must_use]
+    pub fn flaws(&self) -> Vec<Flaw<'_>> {
+        let Ok(found) = &self.found else { return Vec::new() };
+        let flaw = |(problem, course)| Flaw {
+            problem,
+            site: words::site(&self.sketch, problem),
+            title: words::title(&self.sketch, problem),
+            why: words::why(&self.sketch, problem, course),
+            course,
+        };
+        found.problems.iter().map(flaw).collect()
+    }
+
+    /// Returns the story of a course.
+    #[must_use]
+    pub fn story(&self, plan: &Plan, flaw: &Flaw<'_>) -> Story {
+        story::tell(&self.sketch, plan, flaw)
+    }
+
+    /// Returns what is dead, takes too long, or undoes more than it is worth.
+    #[must_use]
+    pub fn remarks(&self, plan: &Plan) -> Vec<Remark> {
+        let mut remarks = Vec::new();
+        if let Ok(found) = &self.found {
+            remarks.extend(dead(&self.sketch, &found.reached).into_iter().map(|part| words::dead(&self.sketch, part)));
+        }
+        remarks.extend(words::late(&self.timing, plan));
+        remarks.extend(costly(&self.sketch).into_iter().map(|step| words::costly(&self.sketch, step)));
+        remarks
+    }
+
+    /// Returns flaws and remarks as warnings about the file.
+    #[must_use]
+    pub fn findings(&self, plan: &Plan, tree: &Tree) -> Vec<Finding> {
+        let flaws = self.flaws();
+        let flaws = flaws.iter().map(|flaw| {
+            Finding::warning(words::code(flaw.problem), span(tree, &flaw.site), flaw.title.clone())
+                .help(format!("{} `flowrun verify` tells the story.", flaw.why))
+        });
+        let remarks = self
+            .remarks(plan)
+            .into_iter()
+            .map(|remark| Finding::warning(remark.code, span(tree, &remark.site), remark.title).help(remark.help));
+        flaws.chain(remarks).collect()
+    }
+
+    /// Returns what makes a person necessary, in plain words.
+    #[must_use]
+    pub fn persons(&self) -> Vec<(Person, String)> {
+        let Ok(found) = &self.found else { return Vec::new() };
+        found.persons.iter().map(|person| (*person, words::person(&self.sketch, *person))).collect()
+    }
+
+    /// Returns the handlers whose declarations the proof rests on, each with what is taken on trust.
+    #[must_use]
+    pub fn trusted(&self) -> Vec<(String, String)> {
+        words::trusted(&self.sketch)
+    }
+}
+
+/// Returns the place of a site in the file.
+#[must_use]
+pub fn span(tree: &Tree, site: &Site) -> Span {
+    match site.within {
+        Some((start, end)) => tree.inside(&site.pointer, start..end),
+        None => tree.span(&site.pointer, YamlPart::Key),
+    }
+}
+
+/// Returns every place that reads something, with what it reads.
+pub(crate) fn reads(sketch: &Sketch, reader: Reader) -> &[Read] {
+    let step = |s: usize| &sketch.steps[s];
+    let member = |(s, m): (usize, usize)| member(sketch, (s, m));
+    match reader {
+        Reader::When(s) => step(s).when.as_ref().map_or(&[], |when| &when.reads),
+        Reader::Items(s) => step(s).items.as_deref().unwrap_or_default(),
+        Reader::Until(s) => match &step(s).act {
+            Act::Wait(wait) => &wait.reads,
+            Act::Call(_) => &[],
+        },
+        Reader::FallbackWhen(m) => member(m).and_then(|m| m.when.as_ref()).map_or(&[], |when| &when.reads),
+        Reader::With(m) => member(m).map_or(&[], |m| &m.reads),
+        Reader::Confirm(m) => member(m).and_then(|m| m.confirm.as_ref()).map_or(&[], |confirm| &confirm.reads),
+        Reader::Undo(m) => member(m).and_then(|m| m.undo.as_ref()).map_or(&[], |undo| &undo.reads),
+        Reader::Output => &sketch.output,
+    }
+}
+
+/// Returns a member of a step that calls.
+pub(crate) fn member(sketch: &Sketch, (step, member): (usize, usize)) -> Option<&Member> {
+    match &sketch.steps.get(step)?.act {
+        Act::Call(members) => members.get(member),
+        Act::Wait(_) => None,
+    }
+}
+
+/// Returns the parts that no run reaches, in file order.
+fn dead(sketch: &Sketch, reached: &BTreeSet<Part>) -> Vec<Part> {
+    let mut all = Vec::new();
+    for (s, step) in sketch.steps.iter().enumerate() {
+        all.push(Part::Step(s));
+        if step.when.is_some() {
+            all.extend([Part::When(s, true), Part::When(s, false)]);
+        }
+        let Act::Call(members) = &step.act else { continue };
+        for (m, member) in members.iter().enumerate() {
+            if m > 0 {
+                all.push(Part::Fallback((s, m)));
+            }
+            all.extend(member.confirm.as_ref().map(|_| Part::Confirm((s, m))));
+            all.extend(member.undo.as_ref().map(|_| Part::Undo((s, m))));
+            if member.attempts > 1 {
+                all.push(Part::Retry((s, m)));
+            }
+        }
+    }
+    // What hangs on a dead step or fallback is dead with it, and is not said again.
+    let lives = |part: &Part| reached.contains(part);
+    let cause = |part: &Part| match *part {
+        Part::Step(s) => sketch.steps[s].when.as_ref().map(|_| Part::When(s, true)),
+        Part::When(_, _) => None,
+        Part::Fallback((s, _)) => Some(Part::Step(s)),
+        Part::Undo((s, m)) | Part::Confirm((s, m)) | Part::Retry((s, m)) => {
+            Some(if m > 0 { Part::Fallback((s, m)) } else { Part::Step(s) })
+        }
+    };
+    all.retain(|part| !lives(part));
+    let dead: BTreeSet<Part> = all.iter().copied().collect();
+    all.retain(|part| !std::iter::successors(cause(part), cause).any(|of| dead.contains(&of)));
+    all
+}
+
+/// Returns the steps that leave nothing that matters, that nobody reads, and whose failure undoes what others did.
+fn costly(sketch: &Sketch) -> Vec<usize> {
+    let needed: BTreeSet<usize> = sketch.steps.iter().flat_map(|step| &step.needs).copied().collect();
+    let read: BTreeSet<usize> = sketch.output.iter().map(|read| read.step).collect();
+    let undone = |s: usize| match &sketch.steps[s].act {
+        Act::Call(members) => members.iter().any(|member| member.undo.is_some() && member.effect.is_some()),
+        Act::Wait(_) => false,
+    };
+    let light = |s: usize| match &sketch.steps[s].act {
+        Act::Call(members) => members.iter().all(|member| member.effect.is_some() && member.harmless),
+        Act::Wait(_) => false,
+    };
+    let ends = |s: &usize| {
+        let step = &sketch.steps[*s];
+        step.on_error == OnError::Compensate && !needed.contains(s) && !read.contains(s) && light(*s)
+    };
+    let others = |s: &usize| (0..sketch.steps.len()).any(|other| other != *s && undone(other));
+    (0..sketch.steps.len()).filter(ends).filter(others).collect()
+}

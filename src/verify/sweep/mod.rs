@@ -1,0 +1,54 @@
+//! The sweep: one pass over the steps in their order, which forgets what nobody can observe any more.
+//!
+//! A run that stops lets what is under way end before it undoes anything. So the order in which steps happened does not
+//! matter at its end: every way of ending each step that fits its needs is a run, and the only thing that joins the steps
+//! is what those that come later can see. A state is that, and no more; a pass forward finds the cheapest way to each, a
+//! pass backward the cheapest way on to each kind of end, and a mark between the two is a problem if a run leads through.
+
+mod context;
+mod facts;
+mod pass;
+mod spot;
+mod state;
+mod step;
+mod world;
+
+use super::findings::{Found, LimitReached};
+use super::sketch::Sketch;
+
+/// Looks at every run that a workflow can have, in at most `limit` states.
+///
+/// # Errors
+/// When the limit is reached; nothing is known then.
+pub fn sweep(sketch: &Sketch, limit: u64) -> Result<Found, LimitReached> {
+    pass::Pass::new(sketch, limit).run()
+}
+
+/// What is said of a run at its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Class {
+    /// It is completed.
+    Completed,
+    /// It is undone.
+    Undone,
+}
+
+/// What a course costs: its faults first, then the steps that it begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Cost(u64);
+
+impl Cost {
+    const NONE: Self = Self(0);
+
+    fn of(faults: u32, begun: bool) -> Self {
+        Self((u64::from(faults) << 32) + u64::from(begun))
+    }
+
+    fn and(self, more: Self) -> Self {
+        Self(self.0 + more.0)
+    }
+
+    fn faults(self) -> u32 {
+        u32::try_from(self.0 >> 32).unwrap_or(u32::MAX)
+    }
+}
