@@ -10,11 +10,13 @@
 mod budget;
 mod eval;
 mod filters;
+mod flow;
 mod guard;
 mod refs;
 mod syntax;
 mod value;
 
+pub use flow::{Asked, Logic, Use};
 pub(crate) use value::kind as kind_of;
 
 #[cfg(test)]

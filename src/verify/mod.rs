@@ -12,6 +12,7 @@
 //! `explore` and `sweep` share the sketch and the words for what they find ([`findings`]), and no rule.
 
 pub mod findings;
+mod outline;
 pub mod sketch;
 pub mod trace;
 
