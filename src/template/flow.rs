@@ -13,7 +13,8 @@ use serde_json::Value;
 use super::budget::Budget;
 use super::eval::Machine;
 use super::refs::path;
-use super::syntax::{Arguments, CompareOp, Kind, MathOp, Node, Part};
+use super::syntax::{Arguments, CompareOp, Kind, Node, Part};
+use super::write::{operand, sign, text};
 use super::{Expression, Scope, Shape, Template, inside};
 use crate::limits::Limits;
 
@@ -123,14 +124,14 @@ fn not(logic: Logic) -> Logic {
     }
 }
 
-struct Walk<'n, 's> {
+pub(super) struct Walk<'n, 's> {
     known: &'s Scope,
     locals: Vec<&'n str>,
     uses: Vec<Use>,
 }
 
 impl<'n, 's> Walk<'n, 's> {
-    fn new(known: &'s Scope) -> Self {
+    pub(super) fn new(known: &'s Scope) -> Self {
         Self { known, locals: Vec::new(), uses: Vec::new() }
     }
 
@@ -243,7 +244,7 @@ impl<'n, 's> Walk<'n, 's> {
     }
 
     /// Takes a node apart as a condition.
-    fn logic(&self, node: &'n Node, depth: u8) -> Logic {
+    pub(super) fn logic(&self, node: &'n Node, depth: u8) -> Logic {
         if let Some(known) = self.constant(node) {
             return Logic::Const(known);
         }
@@ -276,7 +277,7 @@ impl<'n, 's> Walk<'n, 's> {
     }
 
     /// Whether a node with a path in it is there.
-    fn defined(&self, node: &'n Node, depth: u8) -> Logic {
+    pub(super) fn defined(&self, node: &'n Node, depth: u8) -> Logic {
         match &node.kind {
             Kind::Name(_) | Kind::Member(..) | Kind::Item(..) => {
                 let is_defined = |node: &'n Node| format!("{} is defined", operand(node));
@@ -465,104 +466,6 @@ fn turned_round(op: CompareOp) -> CompareOp {
         CompareOp::GreaterOrEqual => CompareOp::LessOrEqual,
         CompareOp::Equal | CompareOp::NotEqual | CompareOp::In | CompareOp::NotIn => op,
     }
-}
-
-fn sign(op: CompareOp) -> &'static str {
-    match op {
-        CompareOp::Equal => "==",
-        CompareOp::NotEqual => "!=",
-        CompareOp::Less => "<",
-        CompareOp::LessOrEqual => "<=",
-        CompareOp::Greater => ">",
-        CompareOp::GreaterOrEqual => ">=",
-        CompareOp::In => "in",
-        CompareOp::NotIn => "not in",
-    }
-}
-
-/// Writes a node anew, as an operand of another one.
-fn operand(node: &Node) -> String {
-    match &node.kind {
-        Kind::Not(_)
-        | Kind::Negate(_)
-        | Kind::And(_)
-        | Kind::Or(_)
-        | Kind::Math(..)
-        | Kind::Compare(..)
-        | Kind::If(_)
-        | Kind::Defined(..)
-        | Kind::Test(..) => format!("({})", text(node)),
-        _ => text(node),
-    }
-}
-
-/// Writes a node anew, the same for all that say the same.
-fn text(node: &Node) -> String {
-    let list = |nodes: &[Node]| nodes.iter().map(text).collect::<Vec<_>>().join(", ");
-    match &node.kind {
-        Kind::Literal(Value::Null) => "none".to_owned(),
-        Kind::Literal(Value::String(value)) if !value.contains(['\'', '\\', '\n']) => format!("'{value}'"),
-        Kind::Literal(value) => value.to_string(),
-        Kind::Name(name) => name.clone(),
-        Kind::Member(base, name, _) if is_plain(name) => format!("{}.{name}", operand(base)),
-        Kind::Member(base, name, _) => format!("{}['{name}']", operand(base)),
-        Kind::Item(base, index) => format!("{}[{}]", operand(base), text(index)),
-        Kind::Slice(base, bounds) => {
-            let bounds = bounds.iter().map(|bound| bound.as_ref().map(text).unwrap_or_default());
-            format!("{}[{}]", operand(base), bounds.collect::<Vec<_>>().join(":"))
-        }
-        Kind::Not(inner) => format!("not {}", operand(inner)),
-        Kind::Negate(inner) => format!("-{}", operand(inner)),
-        Kind::And(sides) => format!("{} and {}", operand(&sides.0), operand(&sides.1)),
-        Kind::Or(sides) => format!("{} or {}", operand(&sides.0), operand(&sides.1)),
-        Kind::Math(op, sides, _) => {
-            let sign = match op {
-                MathOp::Add => "+",
-                MathOp::Subtract => "-",
-                MathOp::Multiply => "*",
-                MathOp::Divide => "/",
-                MathOp::FloorDivide => "//",
-                MathOp::Remainder => "%",
-                MathOp::Power => "**",
-                MathOp::Concat => "~",
-            };
-            format!("{} {sign} {}", operand(&sides.0), operand(&sides.1))
-        }
-        Kind::Compare(first, rest) => {
-            let rest = rest.iter().map(|(op, node)| format!(" {} {}", sign(*op), operand(node)));
-            operand(first) + &rest.collect::<String>()
-        }
-        Kind::If(branches) => {
-            format!("{} if {} else {}", operand(&branches.1), operand(&branches.0), operand(&branches.2))
-        }
-        Kind::Default(inner, other, lax) => {
-            let arguments: Vec<String> = other.iter().chain(lax).map(|node| text(node)).collect();
-            format!("{} | default({})", operand(inner), arguments.join(", "))
-        }
-        Kind::Defined(inner, true) => format!("{} is defined", operand(inner)),
-        Kind::Defined(inner, false) => format!("{} is undefined", operand(inner)),
-        Kind::Filter(inner, filter, given) => format!("{} | {}{}", operand(inner), filter.name, arguments(given)),
-        Kind::Test(inner, test, given) => {
-            format!("{} is {}{}", operand(inner), test.names.first().unwrap_or(&""), arguments(given))
-        }
-        Kind::Range(nodes) => format!("range({})", list(nodes)),
-        Kind::List(nodes) => format!("[{}]", list(nodes)),
-        Kind::Map(entries) => {
-            let entries = entries.iter().map(|(key, value)| format!("{}: {}", text(key), text(value)));
-            format!("{{{}}}", entries.collect::<Vec<_>>().join(", "))
-        }
-    }
-}
-
-fn arguments(given: &Arguments) -> String {
-    let named = given.named.iter().map(|(name, node)| format!("{name}={}", text(node)));
-    let all: Vec<String> = given.positional.iter().map(text).chain(named).collect();
-    if all.is_empty() { String::new() } else { format!("({})", all.join(", ")) }
-}
-
-fn is_plain(name: &str) -> bool {
-    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
 #[cfg(test)]

@@ -15,9 +15,11 @@ mod guard;
 mod refs;
 mod syntax;
 mod value;
+mod write;
 
 pub use flow::{Asked, Logic, Use};
 pub(crate) use value::kind as kind_of;
+pub use write::Assumed;
 
 #[cfg(test)]
 mod tests;
