@@ -37,6 +37,7 @@ pub mod names;
 pub mod orders;
 pub mod payload;
 pub mod plan;
+pub mod rehearsal;
 pub mod scenario;
 pub mod store;
 mod suggest;

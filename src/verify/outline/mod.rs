@@ -14,16 +14,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use self::conditions::{Conditions, Eyes};
-use super::sketch::{Act, Confirm, IfAbsent, Invariant, Member, Repeat, Site, Sketch, Step, Undo, Wait};
+use super::sketch::{ATTEMPTS_MAX, Act, Confirm, IfAbsent, Invariant, Member, Repeat, Site, Sketch, Step, Undo, Wait};
 use crate::check::invariant;
 use crate::dsl::document::Document;
 use crate::dsl::tree::join;
 use crate::plan::calls::{self, CallAt, MemberAt};
 use crate::plan::{self, Action, Plan, WaitLimit};
 use crate::template::Scope;
-
-/// More attempts than this add nothing that so many do not show.
-const ATTEMPTS_MAX: u32 = 3;
 
 impl Sketch {
     /// Makes the sketch of a workflow that was checked without errors; `document` is what `plan` was made of.
