@@ -11,6 +11,7 @@
 //!
 //! `explore` and `sweep` share the sketch and the words for what they find ([`findings`]), and no rule.
 
+pub mod explore;
 pub mod findings;
 pub mod sketch;
 pub mod trace;
