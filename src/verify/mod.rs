@@ -13,6 +13,8 @@
 
 pub mod explore;
 pub mod findings;
+#[cfg(any(test, feature = "teeth"))]
+pub mod random;
 pub mod sketch;
 pub mod trace;
 
