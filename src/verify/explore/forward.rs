@@ -239,9 +239,9 @@ impl Rules<'_> {
         (0..self.sketch.steps.len()).all(|step| self.satisfies(state, step))
     }
 
-    /// Returns the steps for which a run rests parked: nothing can go on, and they have failed and say `park`.
+    /// Returns the steps for which a run is parked that rests because nothing can go on: they have failed and say `park`.
     pub fn parked(&self, state: &State) -> Vec<usize> {
-        if state.phase != Phase::Forward || !self.own_moves(state).is_empty() {
+        if state.phase != Phase::Forward {
             return Vec::new();
         }
         let failed =

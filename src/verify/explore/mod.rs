@@ -110,14 +110,17 @@ impl<'s> Search<'s> {
         for problem in self.rules.judge(&state) {
             self.show(problem, price, || Shown { price, from: ix, by: None });
         }
-        self.found.persons.extend(self.rules.parked(&state).into_iter().map(Person::Parked));
-        for mut after in self.rules.moves(&state) {
+        let own = self.rules.own_moves(&state);
+        if own.is_empty() {
+            self.found.persons.extend(self.rules.parked(&state).into_iter().map(Person::Parked));
+        }
+        for mut after in own.into_iter().chain(self.rules.outer_moves(&state)) {
             let price = Price { faults: price.faults + after.price.faults, begun: price.begun + after.price.begun };
             for problem in std::mem::take(&mut after.problems) {
                 let by = || Some((after.told.clone(), after.state.clone()));
                 self.show(problem, price, || Shown { price, from: ix, by: by() });
             }
-            self.found.persons.append(&mut after.persons.drain(..).collect());
+            self.found.persons.extend(after.persons.drain(..));
             self.found.reached.extend(after.reached.drain(..));
             self.arrive(ix, price, after);
         }

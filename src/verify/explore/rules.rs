@@ -34,9 +34,9 @@ impl<'s> Rules<'s> {
         self.depends[step][on]
     }
 
-    /// Returns all that can happen next. What the run does by itself, and with success, stands first.
-    pub fn moves(&self, state: &State) -> Vec<After> {
-        let mut moves = self.own_moves(state);
+    /// Returns what can happen to the run from outside: somebody's wishes, the clock, a death, the world.
+    pub fn outer_moves(&self, state: &State) -> Vec<After> {
+        let mut moves = Vec::new();
         match state.phase {
             Phase::Forward => {
                 moves.extend(self.cancel(state));
@@ -54,7 +54,7 @@ impl<'s> Rules<'s> {
         moves
     }
 
-    /// Returns what the run can do next by itself; if that is nothing it rests.
+    /// Returns what the run can do next by itself, with success first; if that is nothing it rests.
     pub fn own_moves(&self, state: &State) -> Vec<After> {
         let mut moves = Vec::new();
         match state.phase {

@@ -11,6 +11,8 @@ use super::sketch::{
 };
 
 mod shrink;
+#[cfg(test)]
+mod tests;
 
 pub use self::shrink::{shrink, weight};
 
@@ -117,7 +119,7 @@ impl Maker {
         needs.sort_unstable();
         let when = self.dice.percent(30).then(|| self.decision(&format!("{at}/when"), &needs));
         let wait = self.dice.percent(14);
-        let listed = !wait && many <= 3 && self.dice.percent(14);
+        let listed = !wait && many <= 3 && self.dice.percent(18);
         let act = if wait {
             let (signal, reads) = (self.dice.percent(75), self.reads(&format!("{at}/wait/until"), &needs, None));
             let limited = self.dice.percent(55);
@@ -134,7 +136,7 @@ impl Maker {
             when,
             on_skip: self.dice.pick(&[None, Some(OnSkip::Run), Some(OnSkip::Skip)]),
             on_error: [OnError::Compensate, OnError::Continue, OnError::Park][self.dice.weighted(&[50, 35, 15])],
-            pivot: self.dice.percent(12),
+            pivot: self.dice.percent(18),
             items,
             concurrency: if self.dice.percent(50) { 1 } else { 16 },
             act,
@@ -161,13 +163,13 @@ impl Maker {
         // same, and the only way to something that happens twice.
         let repeatable = effect.is_none() || repeat != Repeat::Once || self.dice.percent(25);
         let attempts =
-            if simple { [1, 2][self.dice.weighted(&[80, 20])] } else { [1, 2, 3][self.dice.weighted(&[50, 35, 15])] };
+            if simple { [1, 2][self.dice.weighted(&[80, 20])] } else { [1, 2, 3][self.dice.weighted(&[58, 32, 10])] };
         let undo =
             self.dice.percent(if effect.is_some() { 65 } else { 15 }).then(|| self.undo(step, &at, effect, needs));
         Member {
             name,
             handler: format!("by.chance{ix}"),
-            when: (ix > 0 && self.dice.percent(35)).then(|| self.decision(&format!("{at}/when"), needs)),
+            when: (ix > 0 && self.dice.percent(50)).then(|| self.decision(&format!("{at}/when"), needs)),
             reads: self.reads(&format!("{at}/with"), needs, None),
             effect,
             repeat,
@@ -234,7 +236,7 @@ impl Maker {
     /// Makes what a template reads of the steps before; with `own` also the output of the member concerned.
     fn reads(&mut self, at: &str, steps: &[usize], own: Option<usize>) -> Vec<Read> {
         let mut reads = Vec::new();
-        for n in 0..self.dice.weighted(&[68, 24, 8]) {
+        for n in 0..self.dice.weighted(&[62, 29, 9]) {
             let site = Site::within(at, &(n * 10..n * 10 + 5));
             if let Some(step) = own.filter(|_| self.dice.percent(50)) {
                 let what = Aspect::OwnOutput;
@@ -259,7 +261,7 @@ impl Maker {
 
     fn decision(&mut self, at: &str, steps: &[usize]) -> Decision {
         let truth = self.truth(steps, 2);
-        let reads = if self.dice.percent(30) { self.reads(at, steps, None) } else { Vec::new() };
+        let reads = if self.dice.percent(75) { self.reads(at, steps, None) } else { Vec::new() };
         Decision { truth, reads, site: Site::at(at) }
     }
 

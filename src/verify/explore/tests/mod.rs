@@ -214,14 +214,18 @@ impl<'s> Walk<'s> {
     }
 
     fn moves(&self, told: &Told) -> impl Iterator<Item = After> {
-        self.rules.moves(&self.state).into_iter().filter(move |after| after.told.contains(told))
+        self.all_moves().filter(move |after| after.told.contains(told))
     }
 
     /// Makes the first move that comes to such a state.
     #[track_caller]
     fn to(&mut self, is: impl Fn(&State) -> bool) -> &mut Self {
-        let mut moves = self.rules.moves(&self.state).into_iter();
-        self.state = moves.find(|after| is(&after.state)).expect("the state is possible").state;
+        let after = self.all_moves().find(|after| is(&after.state)).expect("the state is possible");
+        self.state = after.state;
         self
+    }
+
+    fn all_moves(&self) -> impl Iterator<Item = After> {
+        self.rules.own_moves(&self.state).into_iter().chain(self.rules.outer_moves(&self.state))
     }
 }

@@ -1,5 +1,8 @@
 use super::*;
-use crate::verify::findings::{Attempt, Course, LimitReached, MemberCourse, Spot, StepCourse, Stop, UndoEnd, World};
+use crate::verify::findings::{
+    Answer, Attempt, Course, LimitReached, MemberCourse, Spot, StepCourse, Stop, UndoEnd, World,
+};
+use crate::verify::random;
 
 #[test]
 fn a_search_that_reaches_its_limit_says_so() {
@@ -64,4 +67,39 @@ fn the_fewest_faults_are_found_though_the_way_is_longer() {
     let found = run(&sketch(vec![fails(), after(&[0], fine()), after(&[1], skipped), after(&[2], reader)]));
     let (_, course) = found.problems.first_key_value().expect("something is missing");
     assert_eq!((course.faults, course.conditions.clone()), (0, BTreeMap::from([(0, false)])));
+}
+
+/// Returns how many faults a course tells at least, and at most: nobody can see there whether an undo or a confirm failed
+/// for want of something to read.
+fn told_faults(course: &Course) -> (u32, u32) {
+    let (mut least, mut unsure) = (u32::from(course.stop == Some(Stop::Cancelled)), 0);
+    let failed = |end: &UndoEnd| u32::from(*end == UndoEnd::Failed);
+    unsure += course.undone.iter().map(|(_, end)| failed(end)).sum::<u32>();
+    for step in course.steps.values() {
+        least += u32::from(*step == StepCourse::Missed);
+        let StepCourse::Called(items) = step else { continue };
+        for member in items.iter().flatten() {
+            let marred = !member.attempts.is_empty() && member.attempts != [Attempt::Succeeded];
+            least += u32::from(marred);
+            unsure += u32::from(member.confirm == Some(Answer::Unknown)) + member.undo.as_ref().map_or(0, failed);
+        }
+    }
+    (least, least + unsure)
+}
+
+#[test]
+fn a_course_tells_as_many_faults_as_it_takes_and_ends_as_its_problem_says() {
+    for seed in 0..60 {
+        let sketch = random::sketch(seed);
+        let Ok(found) = explore(&sketch, 2_000) else { continue };
+        for (problem, course) in &found.problems {
+            let (least, most) = told_faults(course);
+            assert!((least..=most).contains(&course.faults), "{seed}: {problem:?} {course:?}");
+            match problem {
+                Problem::LeftByCompleted(_) => assert_eq!(course.stop, None, "{seed}"),
+                Problem::LeftByUndone(_) => assert!(course.stop.is_some(), "{seed}"),
+                _ => {}
+            }
+        }
+    }
 }
