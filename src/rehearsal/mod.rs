@@ -5,6 +5,8 @@
 //! judged by what can be seen, so that a search that is wrong about the engine is found out.
 
 mod judge;
+#[cfg(test)]
+mod random;
 mod roles;
 mod sample;
 mod stage;
