@@ -88,10 +88,15 @@ pub fn rehearse(plan: &Plan, document: &Document, sketch: &Sketch, course: &Cour
                 setting.items.insert(step, count);
             }
             StepCourse::Waited => signals.push((step, Duration::ZERO)),
-            StepCourse::Waiting => setting.long_waits.push(step),
-            StepCourse::Missed | StepCourse::Skipped | StepCourse::Unreadable | StepCourse::Called(_) => {}
+            StepCourse::Waiting
+            | StepCourse::Missed
+            | StepCourse::Skipped
+            | StepCourse::Unreadable
+            | StepCourse::Called(_) => {}
         }
     }
+    let over = |step: &usize| matches!(course.steps.get(step), Some(StepCourse::Waited | StepCourse::Missed));
+    setting.long_waits = (0..sketch.steps.len()).filter(|step| !over(step)).collect();
     let cancel = (course.stop == Some(Stop::Cancelled)).then_some(LATE);
     let book = Book::Course(roles::of_course(sketch, course));
     play(plan, document, sketch, &setting, book, &signals, cancel, 1)

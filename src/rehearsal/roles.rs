@@ -26,6 +26,8 @@ pub(super) struct Role {
     pub(super) undos: VecDeque<UndoEnd>,
     /// For the last attempt.
     pub(super) hold: Hold,
+    /// The undo on the way forward ends after the run has stopped.
+    pub(super) undo_is_late: bool,
 }
 
 /// Returns what a course wants of every call.
@@ -42,7 +44,7 @@ pub(super) fn of_course(sketch: &Sketch, course: &Course) -> BTreeMap<Spot, Role
                 role.confirm = member.confirm;
                 role.undos.extend(member.undo);
                 if place + 1 == members.len() && last {
-                    role.hold = hold(sketch, course, step, member);
+                    (role.hold, role.undo_is_late) = hold(sketch, course, step, member);
                 }
             }
         }
@@ -53,25 +55,29 @@ pub(super) fn of_course(sketch: &Sketch, course: &Course) -> BTreeMap<Spot, Role
     roles
 }
 
-/// Tells when the last attempt of a step has to end, so that the run stops where the course says.
-fn hold(sketch: &Sketch, course: &Course, step: usize, last: &MemberCourse) -> Hold {
+/// Tells when the last attempt of a step has to end, so that the run stops where the course says, and whether it is its
+/// undo instead that has to end late.
+fn hold(sketch: &Sketch, course: &Course, step: usize, last: &MemberCourse) -> (Hold, bool) {
     match course.stop {
-        None | Some(Stop::Output) => return Hold::No,
-        Some(Stop::Failed(culprit)) if culprit == step => return Hold::UntilLate,
+        None | Some(Stop::Output) => return (Hold::No, false),
+        Some(Stop::Failed(culprit)) if culprit == step => return (Hold::UntilLate, false),
         Some(Stop::Failed(_) | Stop::Cancelled) => {}
     }
-    if last.undo.is_some() {
-        // It was undone on the way forward, so it ended before the run stopped.
-        return Hold::No;
+    let dependents = || sketch.steps.iter().enumerate().filter(|(_, other)| other.needs.contains(&step));
+    if dependents().any(|(ix, _)| course.steps.contains_key(&ix)) {
+        // Something began after it.
+        return (Hold::No, false);
     }
-    let needed = |other: &&crate::verify::sketch::Step| other.needs.contains(&step);
-    let waits = |other: usize| course.steps.contains_key(&other);
-    let places = sketch.steps.iter().enumerate().filter(|(_, other)| needed(other)).map(|(ix, _)| ix);
-    let unbegun = places.clone().any(|other| !waits(other));
+    let leads_on = dependents().next().is_some();
     let good = last.attempts.last() == Some(&Attempt::Succeeded) || last.confirm == Some(Answer::Done);
     let would_stop = !good && sketch.steps[step].on_error == OnError::Compensate;
     let would_go_on = !good && goes_on(sketch, step, last);
-    if unbegun || would_stop || would_go_on { Hold::UntilStopped } else { Hold::No }
+    let late = leads_on || would_stop || would_go_on;
+    match last.undo {
+        Some(_) => (Hold::No, late),
+        None if late => (Hold::UntilStopped, false),
+        None => (Hold::No, false),
+    }
 }
 
 /// Tells whether on the way forward something would have followed after the last attempt: another one, or a fallback.

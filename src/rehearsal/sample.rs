@@ -14,6 +14,10 @@ const ITEMS: usize = 2;
 /// A time after the start of every rehearsal, and after its end.
 const LATER: &str = "2026-06-01T00:00:00Z";
 
+/// Texts that patterns often want.
+const COMMON: [&str; 13] =
+    ["a", "A", "1", "1.00", "a.b", "ORD-1", "PROD-1", "a-1", LATER, "somebody@example.org", "30s", "EUR", ""];
+
 /// Makes a value that fits `schema`; `paths` are the fields that are read of it where the schema allows any.
 ///
 /// # Errors
@@ -145,34 +149,11 @@ fn text(map: &Map<String, Value>) -> Value {
         Some("ipv4") => "192.0.2.1",
         _ => "sample",
     };
-    let mut tries: Vec<String> = map
-        .get("examples")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-        .chain([
-            known,
-            "a",
-            "A",
-            "1",
-            "1.00",
-            "a.b",
-            "ORD-1",
-            "PROD-1",
-            "a-1",
-            LATER,
-            "somebody@example.org",
-            "30s",
-            "EUR",
-            "",
-        ])
-        .map(str::to_owned)
-        .collect();
-    if let Some(least) = bound("minLength") {
-        tries.push("a".repeat(least));
-        tries.push("1".repeat(least));
-    }
+    let least = bound("minLength").unwrap_or(0);
+    let long = [known.to_owned(), "a".repeat(least), "1".repeat(least)];
+    let examples = map.get("examples").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+    let tries: Vec<String> =
+        examples.map(str::to_owned).chain(long).chain(COMMON.iter().map(|&text| text.to_owned())).collect();
     let schema = Value::Object(map.clone());
     let fits =
         |text: &&String| crate::dsl::schema::compile(&schema).is_ok_and(|validator| validator.is_valid(&json!(text)));

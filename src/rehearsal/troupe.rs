@@ -23,6 +23,9 @@ use crate::verify::sketch::{Act, Member, Sketch};
 /// When everything that does not wait for it has come to rest.
 pub(super) const LATE: Duration = Duration::from_secs(10 * 24 * 3600);
 
+/// How much later something is that comes after that.
+const MARGIN: Duration = Duration::from_secs(3600);
+
 /// How often the process dies in a run that is played by chance.
 const DEATHS_MAX: u32 = 3;
 
@@ -76,23 +79,26 @@ impl Troupe {
         }
     }
 
-    /// Returns what the next attempt of a member comes to, and when.
-    fn attempt(&mut self, spot: Spot) -> (Attempt, Hold, Duration) {
+    /// Returns what the next attempt of a member comes to, if it is to come to anything, and when.
+    fn attempt(&mut self, spot: Spot) -> (Option<Attempt>, Hold, Duration) {
         let may_die = self.deaths < DEATHS_MAX;
         let member = self.member(spot).cloned();
         match &mut self.book {
             Book::Course(roles) => {
-                let role = roles.entry(spot).or_default();
-                let hold = if role.attempts.len() <= 1 { role.hold } else { Hold::No };
-                let Some(attempt) = role.attempts.front().copied() else {
-                    self.unexpected.push(format!("an attempt of {spot:?} that the course does not have"));
-                    return (Attempt::Succeeded, Hold::No, Duration::ZERO);
+                let Some(role) = roles.get(&spot) else {
+                    // The engine begins at once what the course had no time for; it comes to nothing.
+                    return (None, Hold::UntilStopped, Duration::ZERO);
                 };
+                let hold = if role.attempts.len() <= 1 { role.hold } else { Hold::No };
+                let attempt = role.attempts.front().copied();
+                if attempt.is_none() {
+                    self.unexpected.push(format!("an attempt of {spot:?} that the course does not have"));
+                }
                 (attempt, hold, Duration::ZERO)
             }
             Book::Chance(dice) => {
                 let attempt = member.map_or(Attempt::Succeeded, |member| dice.attempt(&member, may_die));
-                (attempt, Hold::No, Duration::from_secs(dice.below(60) as u64))
+                (Some(attempt), Hold::No, Duration::from_secs(dice.below(60) as u64))
             }
         }
     }
@@ -170,6 +176,13 @@ impl Troupe {
         Ok(Reply::Confirmation(done.map_or(Confirmation::NotDone, Confirmation::Done)))
     }
 
+    fn undoes_late(&self, spot: Spot) -> bool {
+        match &self.book {
+            Book::Course(roles) => roles.get(&spot).is_some_and(|role| role.undo_is_late),
+            Book::Chance(_) => false,
+        }
+    }
+
     fn undo(&mut self, spot: Spot, key: &str, contract: &Contract) -> Result<Reply, StepError> {
         self.land_by_chance();
         let failed = || Err(StepError::permanent("rehearsal.not_undone", "as the rehearsal wants it"));
@@ -225,14 +238,27 @@ pub(super) fn player(troupe: &Arc<Mutex<Troupe>>) -> Player {
             let forward = ctx.key.split('/').next().unwrap_or_default().to_owned();
             match kind {
                 CallKind::Confirm => troupe.lock().confirm(spot, &forward, contract.blocks_late),
-                CallKind::Undo => troupe.lock().undo(spot, &forward, &contract),
+                CallKind::Undo => {
+                    let late = troupe.lock().undoes_late(spot);
+                    if late {
+                        ctx.clock.sleep_until(START.after(LATE).after(MARGIN)).await;
+                    }
+                    troupe.lock().undo(spot, &forward, &contract)
+                }
                 CallKind::Forward | CallKind::Finally => {
                     let (attempt, hold, delay) = troupe.lock().attempt(spot);
+                    let late = START.after(LATE);
                     match hold {
                         Hold::No => ctx.sleep(delay).await,
-                        Hold::UntilStopped => ctx.cancellation.cancelled().await,
-                        Hold::UntilLate => ctx.clock.sleep_until(START.after(LATE)).await,
+                        Hold::UntilStopped => tokio::select! {
+                            () = ctx.cancellation.cancelled() => {}
+                            () = ctx.clock.sleep_until(late.after(MARGIN)) => {}
+                        },
+                        Hold::UntilLate => ctx.clock.sleep_until(late).await,
                     }
+                    let Some(attempt) = attempt else {
+                        return Err(StepError::permanent("rehearsal.left_out", "the course has nothing of this"));
+                    };
                     troupe.lock().act(&ctx.key, spot, attempt, input)
                 }
             }
