@@ -50,6 +50,8 @@ pub struct Rehearsed {
     pub status: String,
     /// What became of its undos: `none_needed`, `complete` or `incomplete`.
     pub compensation: String,
+    /// Why it failed.
+    pub error: Option<String>,
     /// The status of each step.
     pub steps: BTreeMap<String, String>,
     /// What there is outside.
@@ -75,11 +77,10 @@ impl Rehearsed {
 /// # Errors
 /// Says why it cannot be played: no value fits a schema, or a list has fewer items than the course.
 pub fn rehearse(plan: &Plan, document: &Document, sketch: &Sketch, course: &Course) -> Result<Rehearsed, Unplayable> {
-    let text = |ix: &usize| sketch.conditions.get(*ix).cloned().unwrap_or_default();
-    let mut setting = Setting {
-        conditions: course.conditions.iter().map(|(ix, holds)| (text(ix), *holds)).collect(),
-        ..Setting::default()
-    };
+    // What the course never asks is false: values that are made up may be of the wrong kind to be asked.
+    let holds = |ix: usize| course.conditions.get(&ix).copied().unwrap_or(false);
+    let conditions = sketch.conditions.iter().enumerate().map(|(ix, text)| (text.clone(), holds(ix)));
+    let mut setting = Setting { conditions: conditions.collect(), ..Setting::default() };
     let mut signals = Vec::new();
     for (&step, told) in &course.steps {
         match told {
@@ -152,14 +153,17 @@ fn play(
     for (step, after) in signals {
         case.then.extend(signal(plan, *step, *after)?);
     }
-    case.then.extend(cancel.map(|after| Deed {
-        when: "run.running".to_owned(),
-        step: None,
-        status: "running".to_owned(),
-        after,
-        run: None,
-        verb: Verb::Cancel { reason: None, compensate: true },
-    }));
+    // A run begins in one of these states; the second cancel changes nothing.
+    for status in ["running", "waiting"] {
+        case.then.extend(cancel.map(|after| Deed {
+            when: format!("run.{status}"),
+            step: None,
+            status: status.to_owned(),
+            after,
+            run: None,
+            verb: Verb::Cancel { reason: None, compensate: true },
+        }));
+    }
     let secrets = Arc::new(plan.secrets.iter().map(|name| (name.clone(), "a secret".to_owned())).collect());
     let script = Script {
         case: &case,
@@ -184,6 +188,7 @@ fn play(
             .ok()
             .and_then(|word| word.as_str().map(str::to_owned))
             .unwrap_or_default(),
+        error: report.error.as_ref().map(|error| format!("{}: {}", error.code, error.message)),
         steps: report.steps.iter().map(|(name, step)| (name.clone(), step.status.clone())).collect(),
         world: troupe.services.records().cloned().collect(),
         problems: seen.problems(),

@@ -68,7 +68,8 @@ fn hold(sketch: &Sketch, course: &Course, step: usize, last: &MemberCourse) -> (
         // Something began after it.
         return (Hold::No, false);
     }
-    let leads_on = dependents().next().is_some();
+    // After the last step the run is over, and cannot be cancelled any more.
+    let leads_on = dependents().next().is_some() || course.stop == Some(Stop::Cancelled);
     let good = last.attempts.last() == Some(&Attempt::Succeeded) || last.confirm == Some(Answer::Done);
     let would_stop = !good && sketch.steps[step].on_error == OnError::Compensate;
     let would_go_on = !good && goes_on(sketch, step, last);

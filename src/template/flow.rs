@@ -75,9 +75,7 @@ impl Expression {
     /// `default`, `is defined` or `is undefined`, is not among them.
     #[must_use]
     pub fn uses(&self, known: &Scope) -> Vec<Use> {
-        let mut walk = Walk::new(known);
-        walk.node(&self.inner.code, false, &Logic::Const(true));
-        walk.finish()
+        Walk::new(known).uses_of(&self.inner.code)
     }
 }
 
@@ -133,6 +131,11 @@ pub(super) struct Walk<'n, 's> {
 impl<'n, 's> Walk<'n, 's> {
     pub(super) fn new(known: &'s Scope) -> Self {
         Self { known, locals: Vec::new(), uses: Vec::new() }
+    }
+
+    pub(super) fn uses_of(mut self, node: &'n Node) -> Vec<Use> {
+        self.node(node, false, &Logic::Const(true));
+        self.finish()
     }
 
     fn finish(mut self) -> Vec<Use> {

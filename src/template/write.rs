@@ -105,14 +105,24 @@ impl<'n> Writer<'n, '_> {
                     },
                     _ => return self.value(node),
                 };
-                // What it is, it has to be able to be.
                 match assumed(&asked).map(|holds| holds != opposite) {
-                    Some(true) => format!("({}) or true", self.value(node)),
-                    Some(false) => format!("({}) and false", self.value(node)),
+                    Some(true) => format!("({}) or true", self.read(node)),
+                    Some(false) => format!("({}) and false", self.read(node)),
                     None => self.value(node),
                 }
             }
         }
+    }
+
+    /// Writes something that fails where the node finds a path missing, and for no other reason if that can be.
+    fn read(&self, node: &'n Node) -> String {
+        let nothing = Scope::default();
+        let uses = Walk::new(&nothing).uses_of(node);
+        if uses.iter().any(|used| used.when != Logic::Const(true)) {
+            return self.value(node);
+        }
+        let paths: Vec<String> = uses.iter().map(|used| path_text(&used.path)).collect();
+        format!("[{}]", paths.join(", "))
     }
 
     /// Writes the question whether a node is there.
@@ -257,6 +267,19 @@ impl<'n> Writer<'n, '_> {
         let all: Vec<String> = given.positional.iter().map(|node| self.value(node)).chain(named).collect();
         if all.is_empty() { String::new() } else { format!("({})", all.join(", ")) }
     }
+}
+
+fn path_text(path: &[String]) -> String {
+    let mut text = path[0].clone();
+    for name in &path[1..] {
+        if is_plain(name) {
+            text.push('.');
+            text.push_str(name);
+        } else {
+            text.push_str(&format!("[{}]", literal(&Value::from(name.as_str()))));
+        }
+    }
+    text
 }
 
 fn literal(value: &Value) -> String {
