@@ -29,7 +29,7 @@ use self::troupe::{Book, LATE, Troupe};
 use crate::dsl::document::Document;
 use crate::handlers::Registry;
 use crate::limits::Limits;
-use crate::plan::{self, Action, Plan};
+use crate::plan::{self, Action, Plan, WaitLimit};
 use crate::scenario::play::{self, Script};
 use crate::scenario::read::{Case, Deed, Verb};
 use crate::template::{Expression, Template};
@@ -224,6 +224,13 @@ impl Paths {
         let mut expression = |e: &Expression| paths.extend(e.references().iter().map(|r| r.path.clone()));
         for step in &plan.steps {
             step.when.iter().chain(step.foreach.iter().map(|list| &list.items)).for_each(&mut expression);
+            match &step.action {
+                Action::Call(members) => members.iter().filter_map(|m| m.when.as_ref()).for_each(&mut expression),
+                Action::Wait(plan::Wait::Until(until) | plan::Wait::Signal { limit: WaitLimit::Until(until), .. }) => {
+                    expression(until);
+                }
+                Action::Wait(_) => {}
+            }
         }
         let mut template = |own: Option<&str>, t: &Template| {
             for (_, reference) in t.references() {

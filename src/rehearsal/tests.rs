@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use super::{random, rehearse, rehearse_by_chance};
 use crate::check;
-use crate::definition::{Definition, Loaded};
+use crate::definition::{Definition, Loaded, Overrides};
 use crate::diag::Severity;
 use crate::handlers::Registry;
 use crate::limits::Limits;
@@ -76,7 +76,7 @@ fn every_random_workflow_is_valid() {
 #[test]
 fn what_the_explorer_finds_happens_on_the_engine() {
     let (mut problems, mut wrong) = (0, BTreeMap::new());
-    for seed in many(40) {
+    for seed in many(25) {
         let small = Small::of(random::workflow(seed), &random::registry()).expect("it is valid");
         let Ok(found) = explore(&small.sketch, STATES) else { continue };
         problems += found.problems.len();
@@ -87,16 +87,16 @@ fn what_the_explorer_finds_happens_on_the_engine() {
     let all: Vec<String> =
         wrong.iter().flat_map(|(seed, told)| told.iter().map(move |told| format!("seed {seed}: {told}"))).collect();
     assert!(all.is_empty(), "{} of {problems} problems do not show:\n{}", all.len(), all.join("\n"));
-    assert!(problems > 50, "only {problems} problems were found");
+    assert!(problems > 20, "only {problems} problems were found");
 }
 
 #[test]
 fn what_happens_on_the_engine_by_chance_the_explorer_has_found() {
     let mut shown = 0;
-    for seed in many(40) {
+    for seed in many(25) {
         let small = Small::of(random::workflow(seed), &random::registry()).expect("it is valid");
         let Ok(found) = explore(&small.sketch, STATES) else { continue };
-        for run in 0..12 {
+        for run in 0..8 {
             let document = &small.loaded.parsed.document;
             let played = rehearse_by_chance(&small.plan, document, &small.sketch, seed * 1_000 + run);
             let played = played.unwrap_or_else(|why| panic!("seed {seed}, run {run}: {why}\n{}", small.text));
@@ -105,5 +105,22 @@ fn what_happens_on_the_engine_by_chance_the_explorer_has_found() {
             assert!(beyond.is_empty(), "seed {seed}, run {run}: {beyond:?}\n{played:#?}\n{}", small.text);
         }
     }
-    assert!(shown > 50, "chance came to only {shown} problems");
+    assert!(shown > 20, "chance came to only {shown} problems");
+}
+
+#[test]
+fn the_shipped_order_shows_no_problem_by_chance() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("workflows/ecommerce-order.yaml");
+    let (loaded, findings) = Definition::load(&path, &Overrides::default(), &Limits::default());
+    let loaded = loaded.unwrap_or_else(|| panic!("{findings:#?}"));
+    let plan = plan::compile(&loaded, &crate::orders::registry().contracts()).expect("the settings fit");
+    let sketch = Sketch::of(&plan, &loaded.parsed.document);
+    let mut ends = BTreeMap::new();
+    for seed in many(40) {
+        let played = rehearse_by_chance(&plan, &loaded.parsed.document, &sketch, seed);
+        let played = played.unwrap_or_else(|why| panic!("seed {seed}: {why}"));
+        assert!(played.problems.is_empty(), "seed {seed}: {played:#?}");
+        *ends.entry(played.status).or_insert(0) += 1;
+    }
+    assert!(ends.contains_key("completed") && ends.contains_key("failed"), "{ends:?}");
 }
