@@ -38,6 +38,7 @@ pub mod orders;
 pub mod payload;
 pub mod plan;
 pub mod proof;
+pub mod rehearsal;
 pub mod scenario;
 pub mod store;
 mod suggest;

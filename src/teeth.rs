@@ -177,6 +177,48 @@ bugs! {
     FinallyRunsAgain = "finally_runs_again", It("rules::backward::rule_10_compensate_tries_again_what_is_left");
     /// The answer of an attempt that was given up is taken for that of the next.
     LateResultTaken = "late_result_changes_the_outcome", It("rules::forward::rule_05_d07_d09_an_answer_after_the_timeout_changes_nothing");
+    /// The explorer lets a step run though all that it needs was skipped.
+    ExploreSkipNotPassedOn = "explore_skip_not_passed_on", Unit("verify::explore::tests::forward::a_step_is_skipped_with_all_that_it_needs_before_it_is_asked");
+    /// The explorer decides a free condition wherever it is asked.
+    ExploreConditionForgotten = "explore_condition_forgotten", Unit("verify::explore::tests::forward::a_free_condition_is_the_same_wherever_it_stands");
+    /// The explorer thinks that a deadline ends no wait.
+    ExploreDeadlineEndsNoWait = "explore_deadline_ends_no_wait", Unit("verify::explore::tests::forward::a_wait_ends_well_by_itself_and_a_signal_may_not_come");
+    /// The explorer begins further items after one has failed.
+    ExploreItemsGoOn = "explore_items_go_on", Unit("verify::explore::tests::forward::an_item_that_failed_stops_the_list_unless_it_is_passed_over");
+    /// The explorer counts each failed attempt as a fault.
+    ExploreEachAttemptAFault = "explore_each_attempt_a_fault", Unit("verify::explore::tests::attempts::a_fault_is_counted_once_for_each_call_however_often_it_fails");
+    /// The explorer lets a clear failure settle an earlier unclear one.
+    ExploreUnclearForgotten = "explore_unclear_forgotten", Unit("verify::explore::tests::attempts::whatever_is_unclear_once_stays_unknown_until_it_succeeds");
+    /// The explorer repeats in a drain what was cut off.
+    ExploreCutOffRepeatedInDrain = "explore_cut_off_repeated_in_drain", Unit("verify::explore::tests::attempts::a_death_cuts_off_what_is_under_way_and_only_what_may_be_repeated_is");
+    /// The explorer thinks that a request on its way never lands.
+    ExploreNothingLands = "explore_nothing_lands", Unit("verify::explore::tests::attempts::a_copy_on_its_way_lands_at_any_time");
+    /// The explorer lets a confirm say "not done" of what was done.
+    ExploreConfirmGuesses = "explore_confirm_guesses", Unit("verify::explore::tests::attempts::a_confirm_says_what_the_world_is_or_nothing");
+    /// The explorer thinks that after "not done" nothing is owed.
+    ExploreNotDoneIsOver = "explore_not_done_is_over", Unit("verify::explore::tests::attempts::what_was_not_done_is_owed_unless_a_late_original_is_refused");
+    /// The explorer calls a fallback before the undo of what may have acted.
+    ExploreFallbackBeforeUndo = "explore_fallback_before_undo", Unit("verify::explore::tests::attempts::what_may_have_acted_is_undone_before_a_fallback_runs");
+    /// The explorer calls a fallback after the undo before it has failed.
+    ExploreFallbackAfterFailedUndo = "explore_fallback_after_failed_undo", Unit("verify::explore::tests::attempts::after_an_undo_that_failed_no_fallback_runs_and_the_step_is_unknown");
+    /// The explorer passes over a failure and leaves what it may have done.
+    ExplorePassedOverAsItIs = "explore_passed_over_as_it_is", Unit("verify::explore::tests::attempts::what_a_failure_leaves_is_undone_when_it_is_passed_over");
+    /// The explorer undoes behind a pivot.
+    ExplorePivotIgnored = "explore_pivot_ignored", Unit("verify::explore::tests::backward::a_failure_behind_a_pivot_parks_and_nothing_is_undone");
+    /// The explorer undoes in any order.
+    ExploreAnyOrder = "explore_any_order", Unit("verify::explore::tests::backward::steps_are_undone_after_those_that_depend_on_them");
+    /// The explorer thinks that no undo minds if there is nothing to undo.
+    ExploreAbsenceIsFine = "explore_absence_is_fine", Unit("verify::explore::tests::backward::an_undo_that_finds_nothing_fails_if_it_minds");
+    /// The explorer thinks that every undo refuses late originals.
+    ExploreUndoRefusesLate = "explore_undo_refuses_late", Unit("verify::explore::tests::backward::an_undo_that_finds_nothing_fails_if_it_minds");
+    /// The explorer judges a run that is incomplete.
+    ExploreIncompleteJudged = "explore_incomplete_judged", Unit("verify::explore::tests::backward::independent_undos_come_in_any_order_and_a_failed_one_stops_no_other");
+    /// The explorer thinks that a safe call makes earlier copies into nothing.
+    ExploreSafeRemembers = "explore_safe_remembers", Unit("verify::explore::tests::judge::a_safe_call_forgets_and_a_keyed_one_does_not");
+    /// The explorer lets the success of one member speak for what another left.
+    ExploreKeptByAnyMember = "explore_kept_by_any_member", Unit("verify::explore::tests::judge::a_completed_run_keeps_only_what_its_steps_succeeded_by");
+    /// The explorer takes what was taken back in one place for gone though it stands in another.
+    ExploreUndoneThoughItStands = "explore_undone_though_it_stands", Unit("verify::explore::tests::judge::an_undo_has_happened_if_nothing_of_its_effect_stands");
 }
 
 /// Tells whether a bug is awake.

@@ -14,7 +14,7 @@ mod policies;
 mod references;
 mod skips;
 mod suggest;
-mod types;
+pub(crate) mod types;
 mod warnings;
 
 use crate::definition::Loaded;

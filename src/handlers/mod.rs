@@ -16,5 +16,6 @@ pub use context::{State, StepCtx, World};
 pub use contract::{Contract, Contracts};
 pub use ledger::{Ledger, LedgerEntry};
 pub use outcome::{Confirmation, Reply, StepError};
+pub(crate) use registry::Player;
 pub use registry::{Handler, Handlers, Registry};
 pub use values::{Duration, Secret};

@@ -76,6 +76,8 @@ pub(crate) struct MemberAt<'d> {
     pub confirm: Option<CallAt<'d>>,
     /// The call that undoes it.
     pub compensate: Option<CallAt<'d>>,
+    /// It is written that to leave its effect is harmless.
+    pub harmless: bool,
 }
 
 impl<'d> MemberAt<'d> {
@@ -185,7 +187,16 @@ fn member<'d>(
         (None, Some(compensate)) => compensate_call(document, &default_at(), compensate),
         (None, None) => None,
     };
-    MemberAt { name, errors: None, when: None, call: call(document, role, uses, with, own), confirm, compensate }
+    let written = own.compensate.or_else(|| defaults.and_then(|d| d.compensate.as_ref()));
+    MemberAt {
+        name,
+        errors: None,
+        when: None,
+        call: call(document, role, uses, with, own),
+        confirm,
+        compensate,
+        harmless: written.is_some_and(|compensate| compensate.none.is_some()),
+    }
 }
 
 fn confirm_call<'d>(document: &'d Document, parent: &str, confirm: &'d Call) -> CallAt<'d> {

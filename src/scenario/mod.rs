@@ -189,7 +189,7 @@ fn run_file(path: &Path, registry: &Registry, options: &TestOptions) -> FileResu
         if options.filter.as_ref().is_some_and(|part| !case.name.contains(part.as_str())) {
             continue;
         }
-        let script = Script { case, workflow, registry, limits: &options.limits, secrets: None };
+        let script = Script { case, workflow, registry, limits: &options.limits, secrets: None, watch: None };
         result.scenarios.push(run_case(script, &effects, options.prefixes));
     }
     result

@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use super::clock::LivesClock;
 use super::read::{Case, Counts, Deed, Verb, merge};
 use crate::engine::report::RunReport;
-use crate::engine::{Engine, EngineError, EngineOptions, Moment, Patience, Recorded, Submission, Workflow};
+use crate::engine::{Engine, EngineError, EngineOptions, Moment, Patience, Recorded, Submission, Watch, Workflow};
 use crate::faults::CallFacts;
 use crate::handlers::{Handlers, LedgerEntry, Registry, World};
 use crate::limits::Limits;
@@ -67,6 +67,8 @@ pub(crate) struct Script<'a> {
     pub(crate) limits: &'a Limits,
     /// The secrets; those of the environment if there are none.
     pub(crate) secrets: Option<&'a Arc<BTreeMap<String, String>>>,
+    /// Who looks on.
+    pub(crate) watch: Option<&'a Watch>,
 }
 
 /// An attempt of a call.
@@ -399,7 +401,11 @@ impl Play<'_> {
         let shared = Arc::clone(&self.shared);
         let killer = Arc::new(move || shared.kill(Duration::ZERO));
         let shared = Arc::clone(&self.shared);
-        let watch = Arc::new(move |call: &CallFacts<'_>, moment| shared.attempt(call, moment));
+        let other = self.script.watch.cloned();
+        let watch = Arc::new(move |call: &CallFacts<'_>, moment| {
+            let wanted = other.as_ref().is_some_and(|watch| watch(call, moment));
+            shared.attempt(call, moment) || wanted
+        });
         let (shared, deeds, commits) = (Arc::clone(&self.shared), Arc::clone(&self.deeds), Arc::clone(store));
         let ids: Vec<String> = self.runs.iter().map(|(id, ..)| id.clone()).collect();
         let observer = Arc::new(move |recorded: &Recorded<'_>| {

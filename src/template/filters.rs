@@ -24,7 +24,7 @@ pub(super) enum Outcome {
 /// A filter.
 #[derive(Debug)]
 pub(super) struct Filter {
-    name: &'static str,
+    pub name: &'static str,
     /// How many arguments it needs.
     least: usize,
     /// The names of its arguments, in order.
@@ -37,7 +37,7 @@ pub(super) struct Filter {
 /// A test.
 #[derive(Debug)]
 pub(super) struct Test {
-    names: &'static [&'static str],
+    pub names: &'static [&'static str],
     /// How many arguments it takes.
     takes: usize,
     pub apply: fn(&mut Budget, &Value, Option<&Value>) -> Result<bool, Fault>,

@@ -10,12 +10,16 @@
 mod budget;
 mod eval;
 mod filters;
+mod flow;
 mod guard;
 mod refs;
 mod syntax;
 mod value;
+mod write;
 
+pub use flow::{Asked, Logic, Use};
 pub(crate) use value::kind as kind_of;
+pub use write::Assumed;
 
 #[cfg(test)]
 mod tests;

@@ -103,6 +103,7 @@ impl<'a> Session<'a> {
             registry: &registry,
             limits: &self.testing.limits,
             secrets: Some(&self.testing.secrets),
+            watch: None,
         };
         play::play(script, crash)
     }

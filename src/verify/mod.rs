@@ -11,7 +11,11 @@
 //!
 //! `explore` and `sweep` share the sketch and the words for what they find ([`findings`]), and no rule.
 
+pub mod explore;
 pub mod findings;
+mod outline;
+#[cfg(any(test, feature = "teeth"))]
+pub mod random;
 pub mod sketch;
 pub mod sweep;
 pub mod trace;

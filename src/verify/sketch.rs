@@ -11,6 +11,9 @@ pub use crate::check::invariant::{Ending as StepEnding, Fact, Formula};
 pub use crate::handlers::contract::{IfAbsent, Repeat};
 pub use crate::plan::{OnError, OnSkip};
 
+/// More attempts than this add nothing that so many do not show.
+pub const ATTEMPTS_MAX: u32 = 3;
+
 /// A workflow without its values.
 #[derive(Clone, Debug, Default)]
 pub struct Sketch {

@@ -1,0 +1,294 @@
+//! Rehearsals: what a search says can happen, brought about on the real engine.
+//!
+//! The workflow's own handlers are never called. Every one is played: it does in an outside of its own what a course
+//! says, or what chance says, and the engine does the rest, in virtual time, over a store in memory. What comes out is
+//! judged by what can be seen, so that a search that is wrong about the engine is found out.
+
+mod judge;
+#[cfg(test)]
+mod random;
+mod roles;
+mod sample;
+mod stage;
+mod troupe;
+mod world;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use serde_json::Value;
+
+use self::roles::Dice;
+use self::stage::Setting;
+use self::troupe::{Book, LATE, Troupe};
+use crate::dsl::document::Document;
+use crate::handlers::Registry;
+use crate::limits::Limits;
+use crate::plan::{self, Action, Plan, WaitLimit};
+use crate::scenario::play::{self, Script};
+use crate::scenario::read::{Case, Deed, Verb};
+use crate::template::{Expression, Template};
+use crate::verify::findings::{Course, Problem, StepCourse, Stop};
+use crate::verify::sketch::Sketch;
+
+pub use self::world::{Record, Services};
+
+/// Why something cannot be rehearsed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Unplayable(pub String);
+
+/// What a rehearsed run came to.
+#[derive(Clone, Debug)]
+pub struct Rehearsed {
+    /// The run's status.
+    pub status: String,
+    /// What became of its undos: `none_needed`, `complete` or `incomplete`.
+    pub compensation: String,
+    /// Why it failed.
+    pub error: Option<String>,
+    /// The status of each step.
+    pub steps: BTreeMap<String, String>,
+    /// What there is outside.
+    pub world: Vec<Record>,
+    /// Every problem that shows.
+    pub problems: BTreeSet<Problem>,
+    /// The run's events in short.
+    pub journal: Vec<String>,
+    /// What happened although the course has nothing of it.
+    pub unexpected: Vec<String>,
+}
+
+impl Rehearsed {
+    /// Tells whether the run came to this problem.
+    #[must_use]
+    pub fn shows(&self, problem: &Problem) -> bool {
+        self.problems.contains(problem)
+    }
+}
+
+/// Brings a course about.
+///
+/// # Errors
+/// Says why it cannot be played: no value fits a schema, or a list has fewer items than the course.
+pub fn rehearse(plan: &Plan, document: &Document, sketch: &Sketch, course: &Course) -> Result<Rehearsed, Unplayable> {
+    // What the course never asks is false: values that are made up may be of the wrong kind to be asked.
+    let holds = |ix: usize| course.conditions.get(&ix).copied().unwrap_or(false);
+    let conditions = sketch.conditions.iter().enumerate().map(|(ix, text)| (text.clone(), holds(ix)));
+    let mut setting = Setting { conditions: conditions.collect(), ..Setting::default() };
+    let mut signals = Vec::new();
+    for (&step, told) in &course.steps {
+        match told {
+            StepCourse::Called(items) if sketch.steps[step].items.is_some() => {
+                let count = u32::try_from(items.len()).unwrap_or(u32::MAX);
+                setting.items.insert(step, count);
+            }
+            StepCourse::Waited => signals.push((step, Duration::ZERO)),
+            StepCourse::Waiting
+            | StepCourse::Missed
+            | StepCourse::Skipped
+            | StepCourse::Unreadable
+            | StepCourse::Called(_) => {}
+        }
+    }
+    let over = |step: &usize| matches!(course.steps.get(step), Some(StepCourse::Waited | StepCourse::Missed));
+    setting.long_waits = (0..sketch.steps.len()).filter(|step| !over(step)).collect();
+    let cancel = (course.stop == Some(Stop::Cancelled)).then_some(LATE);
+    let book = Book::Course(roles::of_course(sketch, course));
+    play(plan, document, sketch, &setting, book, &signals, cancel, 1)
+}
+
+/// Plays a run in which chance decides how every call ends, when the process dies, whether and when the run is cancelled
+/// and signals come, and how free conditions come out.
+///
+/// # Errors
+/// Says why nothing can be played.
+pub fn rehearse_by_chance(
+    plan: &Plan,
+    document: &Document,
+    sketch: &Sketch,
+    seed: u64,
+) -> Result<Rehearsed, Unplayable> {
+    let mut dice = Dice::new(seed);
+    let conditions = sketch.conditions.iter().map(|text| (text.clone(), dice.in_100(50))).collect();
+    let lists: Vec<usize> = (0..sketch.steps.len()).filter(|&ix| sketch.steps[ix].items.is_some()).collect();
+    let items = lists.into_iter().map(|ix| (ix, [0, 1, 2][dice.below(3)])).collect();
+    let mut signals = Vec::new();
+    for ix in 0..sketch.steps.len() {
+        if dice.in_100(70) {
+            signals.push((ix, Duration::from_secs(dice.below(60) as u64)));
+        }
+    }
+    let cancel = dice.in_100(30).then(|| Duration::from_secs(dice.below(150) as u64));
+    let setting = Setting { conditions, items, long_waits: Vec::new() };
+    play(plan, document, sketch, &setting, Book::Chance(dice), &signals, cancel, seed)
+}
+
+#[expect(clippy::too_many_arguments, reason = "both kinds of rehearsal say all of it, and nothing else does")]
+fn play(
+    plan: &Plan,
+    document: &Document,
+    sketch: &Sketch,
+    setting: &Setting,
+    book: Book,
+    signals: &[(usize, Duration)],
+    cancel: Option<Duration>,
+    seed: u64,
+) -> Result<Rehearsed, Unplayable> {
+    let limits = Limits::default();
+    let workflow = stage::stage(plan, document, setting, &limits)?;
+    let paths = Paths::of(plan);
+    let outputs = paths.outputs(plan)?;
+    let troupe = Arc::new(Mutex::new(Troupe::new(Arc::new(sketch.clone()), book, outputs)));
+    let registry = Registry::played(&stage::contracts(plan)?, &troupe::player(&troupe));
+    let watch = troupe::watch(&troupe, &workflow.plan);
+
+    let mut case = Case::of(&plan.name, paths.input(plan)?);
+    case.seed = seed;
+    for (step, after) in signals {
+        case.then.extend(signal(plan, *step, *after)?);
+    }
+    // A run begins in one of these states; the second cancel changes nothing.
+    for status in ["running", "waiting"] {
+        case.then.extend(cancel.map(|after| Deed {
+            when: format!("run.{status}"),
+            step: None,
+            status: status.to_owned(),
+            after,
+            run: None,
+            verb: Verb::Cancel { reason: None, compensate: true },
+        }));
+    }
+    let secrets = Arc::new(plan.secrets.iter().map(|name| (name.clone(), "a secret".to_owned())).collect());
+    let script = Script {
+        case: &case,
+        workflow: &workflow,
+        registry: &registry,
+        limits: &limits,
+        secrets: Some(&secrets),
+        watch: Some(&watch),
+    };
+    // Each life of the process is an async runtime, and none can be started where another one runs.
+    let played = std::thread::scope(|scope| scope.spawn(|| play::play(script, None)).join());
+    let ending = played.map_err(|_| Unplayable("the rehearsal itself came to grief".to_owned()))?;
+    if let Some(problem) = ending.problems.first() {
+        return Err(Unplayable(problem.clone()));
+    }
+    let (report, entries) = ending.runs.first().ok_or_else(|| Unplayable("there was no run".to_owned()))?;
+    let troupe = troupe.lock();
+    let seen = judge::Seen { sketch, plan: &workflow.plan, report, entries, services: &troupe.services };
+    Ok(Rehearsed {
+        status: report.status.clone(),
+        compensation: serde_json::to_value(report.compensation)
+            .ok()
+            .and_then(|word| word.as_str().map(str::to_owned))
+            .unwrap_or_default(),
+        error: report.error.as_ref().map(|error| format!("{}: {}", error.code, error.message)),
+        steps: report.steps.iter().map(|(name, step)| (name.clone(), step.status.clone())).collect(),
+        world: troupe.services.records().cloned().collect(),
+        problems: seen.problems(),
+        journal: ending.histories.first().cloned().unwrap_or_default(),
+        unexpected: troupe.unexpected.clone(),
+    })
+}
+
+/// Makes the signal that a step waits for.
+fn signal(plan: &Plan, step: usize, after: Duration) -> Result<Option<Deed>, Unplayable> {
+    let step = &plan.steps[step];
+    let Action::Wait(plan::Wait::Signal { name, schema, .. }) = &step.action else { return Ok(None) };
+    let data = match schema {
+        Some(schema) => sample::sample(schema, &[]).map_err(|why| Unplayable(format!("the signal `{name}`: {why}")))?,
+        None => sample::skeleton(&Paths::of(plan).of_step(step.name.as_str())),
+    };
+    Ok(Some(Deed {
+        when: format!("{}.waiting", step.name),
+        step: Some(step.name.clone()),
+        status: "waiting".to_owned(),
+        after,
+        run: None,
+        verb: Verb::Signal { name: name.clone(), data, id: None },
+    }))
+}
+
+/// Everything that the templates of a plan read.
+struct Paths(Vec<Vec<String>>);
+
+impl Paths {
+    fn of(plan: &Plan) -> Self {
+        let mut paths = Vec::new();
+        let mut expression = |e: &Expression| paths.extend(e.references().iter().map(|r| r.path.clone()));
+        for step in &plan.steps {
+            step.when.iter().chain(step.foreach.iter().map(|list| &list.items)).for_each(&mut expression);
+            match &step.action {
+                Action::Call(members) => members.iter().filter_map(|m| m.when.as_ref()).for_each(&mut expression),
+                Action::Wait(plan::Wait::Until(until) | plan::Wait::Signal { limit: WaitLimit::Until(until), .. }) => {
+                    expression(until);
+                }
+                Action::Wait(_) => {}
+            }
+        }
+        let mut template = |own: Option<&str>, t: &Template| {
+            for (_, reference) in t.references() {
+                match (own, reference.path.split_first()) {
+                    (Some(step), Some((first, rest))) if first == "output" => {
+                        let head = ["steps", step, "output"].map(str::to_owned).into_iter();
+                        paths.push(head.chain(rest.iter().cloned()).collect());
+                    }
+                    _ => paths.push(reference.path),
+                }
+            }
+        };
+        for step in &plan.steps {
+            if let Action::Call(members) = &step.action {
+                for member in members {
+                    template(None, &member.call.with);
+                    for call in member.confirm.iter().chain(&member.compensate) {
+                        template(Some(step.name.as_str()), &call.with);
+                    }
+                }
+            }
+        }
+        plan.output.iter().for_each(|output| template(None, output));
+        Self(paths)
+    }
+
+    /// Returns what is read of a step's output.
+    fn of_step(&self, name: &str) -> Vec<Vec<String>> {
+        let below = self.0.iter().filter_map(|path| match path.as_slice() {
+            [steps, step, output, rest @ ..] if steps == "steps" && step == name && output == "output" => Some(rest),
+            _ => None,
+        });
+        below.map(<[String]>::to_vec).collect()
+    }
+
+    fn outputs(&self, plan: &Plan) -> Result<BTreeMap<(usize, usize), Value>, Unplayable> {
+        let mut outputs = BTreeMap::new();
+        for (ix, step) in plan.steps.iter().enumerate() {
+            let Action::Call(members) = &step.action else { continue };
+            for (m, member) in members.iter().enumerate() {
+                let Some(contract) = &member.call.contract else { continue };
+                let value = sample::sample(&contract.output, &self.of_step(step.name.as_str()))
+                    .map_err(|why| Unplayable(format!("the output of `{}`: {why}", contract.name)))?;
+                outputs.insert((ix, m), value);
+            }
+        }
+        Ok(outputs)
+    }
+
+    fn input(&self, plan: &Plan) -> Result<Value, Unplayable> {
+        let read = self.0.iter().filter_map(|path| match path.as_slice() {
+            [input, rest @ ..] if input == "input" => Some(rest.to_vec()),
+            _ => None,
+        });
+        let read: Vec<Vec<String>> = read.collect();
+        match &plan.input_schema {
+            Some(schema) => sample::sample(schema, &read).map_err(|why| Unplayable(format!("the input: {why}"))),
+            None => Ok(sample::skeleton(&read)),
+        }
+    }
+}

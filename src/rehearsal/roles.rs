@@ -1,0 +1,136 @@
+//! What each played call does: as a course tells it, or by chance.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::plan::OnError;
+use crate::verify::findings::{Answer, Attempt, Course, MemberCourse, Spot, StepCourse, Stop, UndoEnd, World};
+use crate::verify::sketch::{Act, Member, Sketch};
+
+/// When an attempt comes to what it comes to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Hold {
+    /// At once.
+    #[default]
+    No,
+    /// Once the run has stopped going forward.
+    UntilStopped,
+    /// When everything else has come to rest.
+    UntilLate,
+}
+
+/// What a course wants of the calls of a member.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Role {
+    pub(super) attempts: VecDeque<Attempt>,
+    pub(super) confirm: Option<Answer>,
+    pub(super) undos: VecDeque<UndoEnd>,
+    /// For the last attempt.
+    pub(super) hold: Hold,
+    /// The undo on the way forward ends after the run has stopped.
+    pub(super) undo_is_late: bool,
+}
+
+/// Returns what a course wants of every call.
+pub(super) fn of_course(sketch: &Sketch, course: &Course) -> BTreeMap<Spot, Role> {
+    let mut roles: BTreeMap<Spot, Role> = BTreeMap::new();
+    for (&step, told) in &course.steps {
+        let StepCourse::Called(items) = told else { continue };
+        for (item, members) in (0..).zip(items) {
+            let last = item as usize + 1 == items.len();
+            for (place, member) in members.iter().enumerate() {
+                let item = sketch.steps[step].items.is_some().then_some(item);
+                let role = roles.entry(Spot { step, item, member: member.member }).or_default();
+                role.attempts = member.attempts.iter().copied().collect();
+                role.confirm = member.confirm;
+                role.undos.extend(member.undo);
+                if place + 1 == members.len() && last {
+                    (role.hold, role.undo_is_late) = hold(sketch, course, step, member);
+                }
+            }
+        }
+    }
+    for (spot, end) in &course.undone {
+        roles.entry(*spot).or_default().undos.push_back(*end);
+    }
+    roles
+}
+
+/// Tells when the last attempt of a step has to end, so that the run stops where the course says, and whether it is its
+/// undo instead that has to end late.
+fn hold(sketch: &Sketch, course: &Course, step: usize, last: &MemberCourse) -> (Hold, bool) {
+    match course.stop {
+        None | Some(Stop::Output) => return (Hold::No, false),
+        Some(Stop::Failed(culprit)) if culprit == step => return (Hold::UntilLate, false),
+        Some(Stop::Failed(_) | Stop::Cancelled) => {}
+    }
+    let dependents = || sketch.steps.iter().enumerate().filter(|(_, other)| other.needs.contains(&step));
+    if dependents().any(|(ix, _)| course.steps.contains_key(&ix)) {
+        // Something began after it.
+        return (Hold::No, false);
+    }
+    // After the last step the run is over, and cannot be cancelled any more.
+    let leads_on = dependents().next().is_some() || course.stop == Some(Stop::Cancelled);
+    let good = last.attempts.last() == Some(&Attempt::Succeeded) || last.confirm == Some(Answer::Done);
+    let would_stop = !good && sketch.steps[step].on_error == OnError::Compensate;
+    let would_go_on = !good && goes_on(sketch, step, last);
+    let late = leads_on || would_stop || would_go_on;
+    match last.undo {
+        Some(_) => (Hold::No, late),
+        None if late => (Hold::UntilStopped, false),
+        None => (Hold::No, false),
+    }
+}
+
+/// Tells whether on the way forward something would have followed after the last attempt: another one, or a fallback.
+fn goes_on(sketch: &Sketch, step: usize, last: &MemberCourse) -> bool {
+    let Act::Call(members) = &sketch.steps[step].act else { return false };
+    let member = &members[last.member];
+    match last.attempts.last() {
+        Some(Attempt::Failed(ending, _)) => {
+            let ending = &member.endings[*ending];
+            let counted = last.attempts.iter().filter(|attempt| !matches!(attempt, Attempt::CutOff(_))).count();
+            (ending.retried && counted < usize::from(member.attempts)) || !ending.taken_by.is_empty()
+        }
+        Some(Attempt::CutOff(_)) => !member.cut_off.taken_by.is_empty(),
+        Some(Attempt::Succeeded) | None => false,
+    }
+}
+
+/// Chance that is the same for the same seed.
+#[derive(Clone, Debug)]
+pub(super) struct Dice(u64);
+
+impl Dice {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0x5DEE_CE66_D1CE_4E5B)
+    }
+
+    /// Returns a number below `bound`.
+    pub(super) fn below(&mut self, bound: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(self.0 >> 33).expect("31 bits") % bound.max(1)
+    }
+
+    /// Returns true so many times in a hundred.
+    pub(super) fn in_100(&mut self, times: usize) -> bool {
+        self.below(100) < times
+    }
+
+    fn world(&mut self) -> World {
+        [World::Nothing, World::Done, World::OnItsWay][self.below(3)]
+    }
+
+    /// Returns what an attempt comes to.
+    pub(super) fn attempt(&mut self, member: &Member, may_die: bool) -> Attempt {
+        match self.below(100) {
+            0..55 => Attempt::Succeeded,
+            55..62 if may_die => Attempt::CutOff(self.world()),
+            _ if member.endings.is_empty() => Attempt::Succeeded,
+            _ => {
+                let ending = self.below(member.endings.len());
+                let world = if member.endings[ending].clear { World::Nothing } else { self.world() };
+                Attempt::Failed(ending, world)
+            }
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! All that can happen next in a run: the list of the rules, each of which is a function of its own beside this file.
+
+use crate::verify::sketch::Sketch;
+
+use super::after::After;
+use super::state::{Phase, State};
+
+/// The rules of a run, for one sketch.
+#[derive(Debug)]
+pub(super) struct Rules<'s> {
+    /// The workflow.
+    pub sketch: &'s Sketch,
+    /// Which step (first) depends on which (second), through others too.
+    depends: Vec<Vec<bool>>,
+}
+
+impl<'s> Rules<'s> {
+    /// Returns the rules for a sketch.
+    pub fn new(sketch: &'s Sketch) -> Self {
+        let mut depends = vec![vec![false; sketch.steps.len()]; sketch.steps.len()];
+        for step in 0..sketch.steps.len() {
+            let mut left = sketch.steps[step].needs.clone();
+            while let Some(need) = left.pop() {
+                if !std::mem::replace(&mut depends[step][need], true) {
+                    left.extend(&sketch.steps[need].needs);
+                }
+            }
+        }
+        Self { sketch, depends }
+    }
+
+    /// Tells whether a step depends on another, through others too.
+    pub fn depends(&self, step: usize, on: usize) -> bool {
+        self.depends[step][on]
+    }
+
+    /// Returns what can happen to the run from outside: somebody's wishes, the clock, a death, the world.
+    pub fn outer_moves(&self, state: &State) -> Vec<After> {
+        let mut moves = Vec::new();
+        match state.phase {
+            Phase::Forward => {
+                moves.extend(self.cancel(state));
+                moves.extend(self.deadline(state));
+                moves.extend(self.death(state));
+                moves.extend(self.landings(state));
+            }
+            Phase::Drain => {
+                moves.extend(self.death(state));
+                moves.extend(self.landings(state));
+            }
+            Phase::Back => moves.extend(self.landings(state)),
+            Phase::Completed | Phase::Undone | Phase::Incomplete | Phase::PastPivot => {}
+        }
+        moves
+    }
+
+    /// Returns what the run can do next by itself, with success first; if that is nothing it rests.
+    pub fn own_moves(&self, state: &State) -> Vec<After> {
+        let mut moves = Vec::new();
+        match state.phase {
+            Phase::Forward => {
+                moves.extend(self.complete(state));
+                moves.extend(self.beginnings(state));
+                moves.extend(self.waits(state));
+                moves.extend(self.further_items(state));
+                moves.extend(self.attempts(state));
+                moves.extend(self.confirms(state));
+                moves.extend(self.undos_on_the_way(state));
+            }
+            Phase::Drain => {
+                moves.extend(self.waits(state));
+                moves.extend(self.lists_without_an_item_under_way(state));
+                moves.extend(self.attempts(state));
+                moves.extend(self.confirms(state));
+                moves.extend(self.undos_on_the_way(state));
+                moves.extend(self.turn_back(state));
+            }
+            Phase::Back => {
+                moves.extend(self.undos_on_the_way_back(state));
+                moves.extend(self.end_undone(state));
+            }
+            Phase::Completed | Phase::Undone | Phase::Incomplete | Phase::PastPivot => {}
+        }
+        moves
+    }
+}
