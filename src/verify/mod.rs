@@ -21,3 +21,6 @@ pub mod sweep;
 pub mod trace;
 
 pub use trace::Model;
+
+#[cfg(test)]
+mod agreement;

@@ -135,7 +135,7 @@ fn told(member: usize) -> MemberCourse {
     MemberCourse { member, attempts: Vec::new(), confirm: None, undo: None }
 }
 
-impl Search<'_> {
+impl<'a> Search<'a> {
     fn fresh(
         &self,
         member: usize,
@@ -253,8 +253,9 @@ impl Search<'_> {
         }
     }
 
-    fn failing(&self, member: usize, code: Code) -> &Failing {
-        let member = &self.members[member];
+    fn failing(&self, member: usize, code: Code) -> &'a Failing {
+        let members: &'a [Member] = self.members;
+        let member = &members[member];
         match code {
             Code::Ending(nth) => &member.endings[nth],
             Code::Refused => &member.refused,
