@@ -44,6 +44,8 @@ pub(super) enum Message {
     Input(Input),
     /// Somebody wants something, and wants to know whether it was done.
     Operate(Input, Reply),
+    /// Somebody wants to know how the run stands.
+    Report(oneshot::Sender<RunReport>),
     /// A service answers a call that wanted to pass.
     Admission { call: CallIx, answer: Admission },
     /// An attempt ended.
@@ -113,6 +115,7 @@ struct Turn {
     entries: Vec<Entry>,
     commands: Vec<Command>,
     replies: Vec<(Reply, Result<(), EngineError>)>,
+    asked: Vec<oneshot::Sender<RunReport>>,
     touched: BTreeSet<ServiceName>,
 }
 
@@ -292,6 +295,9 @@ impl Driver {
             // Whoever asked may have gone.
             let _ = reply.send(result);
         }
+        for asked in turn.asked {
+            let _ = asked.send(RunReport::new(self.machine.plan(), self.machine.state()));
+        }
         Ok(put_down)
     }
 
@@ -309,6 +315,10 @@ impl Driver {
                     Ok(())
                 }
             },
+            Message::Report(asked) => {
+                turn.asked.push(asked);
+                Ok(())
+            }
             Message::Admission { call, answer } => self.admission(call, answer, turn),
             Message::Ended { call, attempt, serial, end } => {
                 let in_time = self.attempt_ended(call, serial, &end, turn);
