@@ -73,9 +73,18 @@ impl Order6 {
     /// # Errors
     /// When the store cannot be read.
     pub fn new(journal: Arc<dyn Journal>, handlers: Handlers) -> Result<Self, BenchError> {
+        Self::starting_at(journal, handlers, 0)
+    }
+
+    /// Prepares the workload over a store that has the runs below number `first`.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    #[doc(hidden)]
+    pub fn starting_at(journal: Arc<dyn Journal>, handlers: Handlers, first: u64) -> Result<Self, BenchError> {
         let workflow = Arc::new(compile("order6.yaml", WORKFLOW, &Limits::default(), &handlers)?);
         let engine = Engine::new(journal, handlers, Arc::new(SystemClock), EngineOptions::default())?;
-        Ok(Self { engine, workflow, next: Arc::default() })
+        Ok(Self { engine, workflow, next: Arc::new(AtomicU64::new(first)) })
     }
 
     /// Runs the workflow `runs` times, always `concurrency` at once.
