@@ -119,12 +119,12 @@ mod tests {
     use std::collections::BTreeMap;
 
     use parking_lot::Mutex;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::super::{EngineOptions, Submission};
     use super::*;
     use crate::bench::compile;
-    use crate::handlers::{Registry, World};
+    use crate::handlers::{Registry, State, StepCtx, StepError, World};
     use crate::limits::Limits;
     use crate::store::journal::{Commit, Committed, Journal, LiveRow, RunRow, StoreError};
     use crate::store::memory::MemoryStore;
@@ -221,5 +221,70 @@ mod tests {
         assert!(once(&counted.whole.lock()), "{:?}", counted.whole.lock());
         // The wait that came last says nothing, the end of the call before it does.
         assert!(counted.ends.lock().values().all(|n| *n <= 2), "{:?}", counted.ends.lock());
+    }
+
+    /// Counts the calls of a handler that does not return before it is let.
+    struct Gate {
+        called: Mutex<Vec<String>>,
+        open: tokio::sync::watch::Sender<bool>,
+    }
+
+    async fn through(ctx: StepCtx, State(gate): State<Arc<Gate>>, _: Value) -> Result<Value, StepError> {
+        gate.called.lock().push(ctx.run_id.to_string());
+        let _ = gate.open.subscribe().wait_for(|open| *open).await;
+        Ok(Value::Null)
+    }
+
+    #[tokio::test]
+    async fn nothing_else_begins_while_a_run_is_under_way_that_may_be_to_blame() {
+        let gate = Arc::new(Gate { called: Mutex::default(), open: tokio::sync::watch::channel(false).0 });
+        let calls = |wanted: usize| {
+            let gate = Arc::clone(&gate);
+            async move {
+                for _ in 0..10_000 {
+                    tokio::task::yield_now().await;
+                    if gate.called.lock().len() >= wanted {
+                        break;
+                    }
+                }
+                std::mem::take(&mut *gate.called.lock())
+            }
+        };
+        let mut store = Arc::new(MemoryStore::default());
+        let life = |store: &Arc<MemoryStore>| {
+            let registry = Registry::new().state(Arc::clone(&gate)).handler("gate.through", through).keyed();
+            let handlers = registry.build(&World::in_memory(Arc::new(SystemClock))).expect("a handler");
+            let text = "flowrun: 1\nname: gated\nsteps:\n  only: { uses: gate.through }\n";
+            let workflow = compile("gated.yaml", text, &Limits::default(), &handlers).expect("a workflow");
+            let journal = Arc::clone(store) as Arc<dyn Journal>;
+            let engine = Engine::new(journal, handlers, Arc::new(SystemClock), EngineOptions::default());
+            (engine.expect("an engine"), Arc::new(workflow))
+        };
+        let submit = |(engine, workflow): &(Engine, Arc<super::super::Workflow>), id: &'static str| {
+            let submission = Submission { workflow: Arc::clone(workflow), input: json!({}), id: Some(id.to_owned()) };
+            let engine = engine.clone();
+            async move { engine.submit(submission).await.expect("taken in").run }
+        };
+
+        let first = life(&store);
+        let bad = submit(&first, "bad").await;
+        assert_eq!(calls(1).await, ["bad"]);
+        store = Arc::new(store.reopen());
+        let second = life(&store);
+        second.0.resume(bad).await.expect("taken over");
+        submit(&second, "good").await;
+        assert_eq!(calls(2).await.len(), 2);
+        store = Arc::new(store.reopen());
+
+        // `bad` has been there both times.
+        let (third, _) = life(&store);
+        let all = tokio::spawn({
+            let third = third.clone();
+            async move { third.resume_all().await.map(|runs| runs.len()) }
+        });
+        assert_eq!(calls(2).await, ["bad"]);
+        gate.open.send_replace(true);
+        assert_eq!(all.await.expect("it ends").expect("readable"), 2);
+        assert_eq!(calls(1).await, ["good"]);
     }
 }
