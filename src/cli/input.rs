@@ -18,6 +18,9 @@ use crate::template::{Scope, Template};
 /// How many lines are read ahead.
 const AHEAD: usize = 64;
 
+/// How many bytes of a line that is too long are passed over before what reads as one is taken for endless.
+const SKIPPED_MAX: u64 = 256 << 20;
+
 /// What `exec` is to run.
 pub(super) enum Input {
     /// One document.
@@ -126,7 +129,9 @@ fn read_lines(mut reader: Reader, path: &Path, begun: String, limit: u64) -> mps
                         Stop::Unreadable(_) => None,
                         Stop::NotText(bytes) => Some(*bytes),
                         Stop::TooLong { bytes, ended: true } => Some(*bytes),
-                        Stop::TooLong { bytes, ended: false } => skip_line(reader.as_mut()).ok().map(|n| bytes + n),
+                        Stop::TooLong { bytes, ended: false } => {
+                            skip_line(reader.as_mut()).ok().flatten().map(|rest| bytes + rest)
+                        }
                     };
                     goes_on(rest.unwrap_or(0), Err(stop.of_line(&path, limit))) && rest.is_some()
                 }
@@ -157,7 +162,8 @@ impl Stop {
         match self {
             Self::Unreadable(error) => unreadable(path, &error),
             Self::TooLong { .. } => {
-                Problem::invalid(format!("it has more than {limit} bytes{}", raised_by("input_bytes")))
+                let raise = raised_by("input_bytes");
+                Problem::invalid(format!("it has more than {limit} bytes, the limit `input_bytes`{raise}"))
             }
             Self::NotText(_) => Problem::invalid("it is not UTF-8"),
         }
@@ -187,17 +193,20 @@ fn read_line(reader: &mut (dyn BufRead + Send), text: &mut String, limit: u64) -
     Ok(count)
 }
 
-/// Passes over the rest of a line, without keeping it. Returns how many bytes that were.
-fn skip_line(reader: &mut (dyn BufRead + Send)) -> std::io::Result<u64> {
+/// Passes over the rest of a line, without keeping it. Returns how many bytes that were; nothing if no end is in sight.
+fn skip_line(reader: &mut (dyn BufRead + Send)) -> std::io::Result<Option<u64>> {
     let mut skipped = 0;
     loop {
+        if skipped > SKIPPED_MAX {
+            return Ok(None);
+        }
         let ahead = reader.fill_buf()?;
         let end = ahead.iter().position(|byte| *byte == b'\n');
         let (count, ended) = end.map_or((ahead.len(), ahead.is_empty()), |at| (at + 1, true));
         reader.consume(count);
         skipped += count as u64;
         if ended {
-            return Ok(skipped);
+            return Ok(Some(skipped));
         }
     }
 }

@@ -40,7 +40,7 @@ fn bad_lines_are_named_and_the_others_run() {
     let done = done.stderr_has("refused  line 2: column 1").stderr_has("refused  line 4: the input does not fit");
     let done = done
         .stderr_has("refused  line 6: the id `order-1` is taken")
-        .stderr_has("refused  line 8: it has more than 1048576 bytes; raise it");
+        .stderr_has("refused  line 8: it has more than 1048576 bytes, the limit `input_bytes`; raise it");
     let done = done.stderr_has("failed  line 11: order-11  only: my.code (m)");
     let done = done.stderr_has("11 runs: 6 completed, 1 failed, 4 refused in ");
     assert!(!done.stderr.contains("line 9"), "a blank line is none:\n{}", done.stderr);
@@ -50,7 +50,7 @@ fn bad_lines_are_named_and_the_others_run() {
     again
         .args("exec --store two.redb -q --input more.jsonl --concurrency 1 --id")
         .arg("order-{{ input.n }}")
-        .code(9)
+        .code(3)
         .run();
 }
 
