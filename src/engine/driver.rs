@@ -140,13 +140,13 @@ pub(super) struct Driver {
 }
 
 impl Driver {
-    pub(super) fn new(inner: Arc<Inner>, machine: Machine) -> (Self, Running) {
+    pub(super) fn new(inner: Arc<Inner>, machine: Machine) -> (Box<Self>, Running) {
         let (sender, inbox) = mpsc::unbounded_channel();
         let mailbox = Mailbox(sender);
         let (position, watched) = watch::channel(Position::default());
         let running = Running { mailbox: mailbox.clone(), position: watched };
         let recorded = machine.state().events;
-        let driver = Self {
+        let driver = Box::new(Self {
             inner,
             machine,
             recorded,
@@ -159,7 +159,7 @@ impl Driver {
             held: false,
             passing: false,
             heard: false,
-        };
+        });
         (driver, running)
     }
 
@@ -169,20 +169,21 @@ impl Driver {
     }
 
     /// Says that the run is new: its first event is recorded together with what follows from it.
-    pub(super) fn starting(mut self, entry: Entry, row: StartRow) -> Self {
+    pub(super) fn starting(mut self: Box<Self>, entry: Entry, row: StartRow) -> Box<Self> {
         self.recorded = 0;
         self.start = Some((entry, row));
         self
     }
 
     /// Says that the run is not taken over: whether the last process put it down in order stays as it was.
-    pub(super) fn passing(mut self) -> Self {
+    pub(super) fn passing(mut self: Box<Self>) -> Box<Self> {
         self.passing = true;
         self
     }
 
-    /// Decides, records and acts until the run is final, put down, or the store fails.
-    pub(super) async fn run(mut self) {
+    /// Decides, records and acts until the run is final, put down, or the store fails. It is boxed because a future holds
+    /// its arguments twice, and many runs may do nothing but wait.
+    pub(super) async fn run(mut self: Box<Self>) {
         let key = self.machine.state().key;
         if let Err(error) = self.go_on().await {
             match error {

@@ -365,7 +365,7 @@ impl Engine {
     }
 
     /// Lets a driver drive, unless the engine is being stopped.
-    fn drive(&self, (driver, running): (Driver, Running), first: Option<Message>) -> Result<Running, EngineError> {
+    fn drive(&self, (driver, running): (Box<Driver>, Running), first: Option<Message>) -> Result<Running, EngineError> {
         let mut runs = self.inner.runs.lock();
         // Whoever stops the engine says so before it asks which runs there are.
         if self.inner.stopping.load(Ordering::Acquire) {

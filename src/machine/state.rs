@@ -3,9 +3,9 @@
 //! Here is what is remembered and what can be read off it; how events change it is in `table`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::event::{
     Answer, CallId, CallKind, Cause, Compensation, Conclusion, Outcome, Place, RunStarted, SkipReason, Status,
@@ -415,8 +415,8 @@ pub struct RunState {
     pub alarms: BTreeSet<(Timestamp, Alarm)>,
     /// The order of undoing, from the moment it begins.
     pub undo: UndoOrder,
-    /// `run` as templates see it.
-    pub(super) run_scope: Arc<Value>,
+    /// `run` as templates see it, once one has.
+    pub(super) run_scope: OnceLock<Arc<Value>>,
 }
 
 impl RunState {
@@ -429,7 +429,6 @@ impl RunState {
             .map(|step| StepState { unmet: count(step.needs.len()), ..StepState::default() })
             .collect::<Vec<_>>();
         let ready = plan.order.iter().copied().filter(|ix| plan.step(*ix).needs.is_empty()).collect();
-        let run_scope = json!({ "id": started.id, "workflow": started.workflow, "started_at": at.to_string() });
         Self {
             key,
             started_at: at,
@@ -455,7 +454,7 @@ impl RunState {
             lists: BTreeSet::new(),
             alarms: started.deadline.map(|at| (at, Alarm::Deadline)).into_iter().collect(),
             undo: UndoOrder::default(),
-            run_scope: Arc::new(run_scope),
+            run_scope: OnceLock::new(),
             started: Box::new(started),
         }
     }
