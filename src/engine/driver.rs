@@ -524,7 +524,9 @@ impl Driver {
                 Alarm::Deadline => !awake(Bug::DeadlineIsNoTimer),
                 Alarm::Call(_) => false,
             };
-            position.next_wait = state.alarms.iter().find(|(_, alarm)| ends_a_wait(alarm)).map(|(at, _)| *at);
+            // While calls back off there may be an alarm for each of thousands of items, and nobody asks.
+            let next = || state.alarms.iter().find(|(_, alarm)| ends_a_wait(alarm)).map(|(at, _)| *at);
+            position.next_wait = if position.waiting { next() } else { None };
         });
     }
 }

@@ -90,7 +90,7 @@ impl RunState {
 
     /// Returns `run` as templates see it. A run that only waits never needs it.
     fn run_scope(&self) -> &Arc<Value> {
-        self.run_scope.get_or_init(|| {
+        self.run_scope.0.get_or_init(|| {
             let RunStarted { id, workflow, .. } = &*self.started;
             Arc::new(json!({ "id": id, "workflow": workflow, "started_at": self.started_at.to_string() }))
         })

@@ -362,6 +362,16 @@ pub struct UndoOrder {
     pub left: u32,
 }
 
+/// What follows from the rest of the state, made when it is first wanted. It is no part of what the state is.
+#[derive(Clone, Default)]
+pub(super) struct Derived(pub(super) OnceLock<Arc<Value>>);
+
+impl std::fmt::Debug for Derived {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("_")
+    }
+}
+
 /// The state of a run.
 #[derive(Clone, Debug)]
 pub struct RunState {
@@ -416,7 +426,7 @@ pub struct RunState {
     /// The order of undoing, from the moment it begins.
     pub undo: UndoOrder,
     /// `run` as templates see it, once one has.
-    pub(super) run_scope: OnceLock<Arc<Value>>,
+    pub(super) run_scope: Derived,
 }
 
 impl RunState {
@@ -454,7 +464,7 @@ impl RunState {
             lists: BTreeSet::new(),
             alarms: started.deadline.map(|at| (at, Alarm::Deadline)).into_iter().collect(),
             undo: UndoOrder::default(),
-            run_scope: OnceLock::new(),
+            run_scope: Derived::default(),
             started: Box::new(started),
         }
     }

@@ -180,6 +180,10 @@ impl Batch {
         let troubled = |status: &&str| *status != "completed";
         let troubles: u64 =
             self.counts.iter().filter(|(status, _)| troubled(&status.as_str())).map(|(_, n)| n).sum::<u64>();
+        // Under a bar, with the answers going elsewhere, all of them stand right above.
+        if self.bar.is_some() && self.screen.out_width().is_none() && troubles <= SHOWN {
+            return;
+        }
         for line in &self.first {
             self.screen.say(&format!("  {line}"));
         }
