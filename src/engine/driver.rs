@@ -482,7 +482,6 @@ impl Driver {
                     attempt,
                     serial,
                     until,
-                    input,
                     key,
                     previous,
                     token: token.clone(),
@@ -492,7 +491,8 @@ impl Driver {
                     salt: self.machine.state().started.salt,
                 };
                 let mailbox = self.mailbox.clone();
-                let task = tokio::spawn(executor::carry_out(Arc::clone(&self.inner), job, mailbox)).abort_handle();
+                let task =
+                    tokio::spawn(executor::carry_out(Arc::clone(&self.inner), job, input, mailbox)).abort_handle();
                 let service = self.service_of(call);
                 self.attempts.insert(call, Attempt { serial, token, task, service, probe });
             }
