@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use flowrun::definition::Definition;
+use flowrun::bench::{compile, order, order6, percentile_ms};
 use flowrun::engine::{Engine, EngineOptions, Patience, Submission, Workflow};
 use flowrun::limits::Limits;
 use flowrun::store::open::OpenOptions;
@@ -24,18 +24,6 @@ use tokio::task::JoinSet;
 #[cfg(feature = "mimalloc")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-const WORKFLOW: &str = r#"flowrun: 1
-name: order6
-steps:
-  validate: { uses: order6.step, with: { order: "{{ input }}" } }
-  reserve: { uses: order6.step, with: { order: "{{ steps.validate.output }}" } }
-  charge: { uses: order6.step, with: { order: "{{ steps.reserve.output }}" } }
-  ship: { uses: order6.step, with: { order: "{{ steps.charge.output }}" } }
-  notify: { uses: order6.step, with: { order: "{{ steps.ship.output }}" } }
-  finalize: { uses: order6.step, with: { order: "{{ steps.notify.output }}" } }
-output: { order: "{{ steps.finalize.output }}" }
-"#;
 
 /// What the handler counts and waits for.
 struct Counter {
@@ -64,7 +52,7 @@ async fn step(ctx: StepCtx, State(counter): State<Arc<Counter>>, input: Order) -
     if counter.calls.fetch_add(1, Ordering::Relaxed) + 1 == counter.half_at {
         say("HALF");
     }
-    Ok(order)
+    Ok(json!({ "order": order }))
 }
 
 /// What the harness asks for.
@@ -119,21 +107,17 @@ impl Driver {
         let handlers = registry.build(&World::in_memory(Arc::new(SystemClock))).expect("one handler fits together");
         let path = asked.data.join("flowrun.redb");
         let store = RedbStore::open(path, OpenOptions { create: true }).expect("the store opens");
-        let definition = Definition {
-            path: "order6.yaml".to_owned(),
-            text: WORKFLOW.to_owned(),
-            files: indexmap::IndexMap::new(),
-            config: json!({}),
-        };
-        let (loaded, findings) = definition.reopen(&Limits::default());
-        assert!(findings.is_empty(), "{findings:?}");
-        let workflow = Workflow::compile(&loaded.expect("a workflow"), &handlers.contracts()).expect("a plan");
+        let workflow = compile("order6.yaml", &order6("order6.step"), &Limits::default(), &handlers);
         let engine = Engine::new(Arc::new(store), handlers, Arc::new(SystemClock), EngineOptions::default());
-        Self { engine: engine.expect("an engine"), workflow: Arc::new(workflow), counter }
+        Self { engine: engine.expect("an engine"), workflow: Arc::new(workflow.expect("a plan")), counter }
     }
 
     async fn submit(&self, id: &str) -> flowrun::names::RunKey {
-        let submission = Submission { workflow: Arc::clone(&self.workflow), input: order(id), id: Some(id.to_owned()) };
+        let submission = Submission {
+            workflow: Arc::clone(&self.workflow),
+            input: json!({ "order": order(id) }),
+            id: Some(id.to_owned()),
+        };
         self.engine.submit(submission).await.expect("the run is accepted").run
     }
 
@@ -152,20 +136,6 @@ impl Driver {
 
 fn is_right(id: &str, output: Option<&Value>) -> bool {
     output.is_some_and(|output| output["order"]["status"] == "finalize" && output["order"]["order_id"] == id)
-}
-
-/// Returns an order of 500 bytes.
-fn order(id: &str) -> Value {
-    let mut order = json!({
-        "order_id": id,
-        "status": "new",
-        "customer": { "name": "Ada", "email": "ada@example.test" },
-        "items": [{ "sku": "A-100", "quantity": 2, "price": 1999 }],
-        "note": "",
-    });
-    let has = order.to_string().len();
-    order["note"] = "x".repeat(500_usize.saturating_sub(has)).into();
-    order
 }
 
 fn main() {
@@ -299,8 +269,7 @@ async fn warm_up(driver: &Driver) {
 
 fn percentile(took: &mut [Duration], percent: usize) -> f64 {
     took.sort();
-    let at = (took.len() * percent).div_ceil(100).max(1) - 1;
-    took.get(at).map_or(f64::NAN, |took| took.as_secs_f64() * 1e3)
+    percentile_ms(took, percent)
 }
 
 fn say(line: &str) {

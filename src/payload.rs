@@ -3,6 +3,7 @@
 //! A payload is a step's input or output, a signal's data, an error. It travels from the handler to the journal as
 //! text; only a template that looks inside makes it a tree, once.
 
+use std::any::Any;
 use std::fmt;
 use std::io;
 use std::sync::{Arc, OnceLock};
@@ -18,12 +19,15 @@ use crate::teeth::{Bug, awake};
 /// recorded and never read back. The levels between are for what payloads are wrapped in when they are sent or listed.
 pub const DEPTH_MAX: usize = 100;
 
+/// Bytes that a text has room for from the start.
+const TEXT_USUAL: usize = 1024;
+
 /// A JSON document, cheap to clone.
 #[derive(Clone)]
 pub struct Payload(Arc<Inner>);
 
 struct Inner {
-    text: OnceLock<Box<str>>,
+    text: OnceLock<Arc<str>>,
     value: OnceLock<Arc<Value>>,
 }
 
@@ -38,25 +42,33 @@ impl Payload {
     ///
     /// # Errors
     /// When `text` is not one JSON document.
-    pub fn from_text(text: impl Into<Box<str>>) -> Result<Self, serde_json::Error> {
+    pub fn from_text(text: impl Into<Arc<str>>) -> Result<Self, serde_json::Error> {
         let text = text.into();
         let value: Value = serde_json::from_str(&text)?;
         Ok(Self(Arc::new(Inner { text: OnceLock::from(text), value: OnceLock::from(Arc::new(value)) })))
     }
 
-    /// Makes a payload of text that a JSON writer has just produced, without reading it again.
-    pub(crate) fn of_json(text: String) -> Self {
-        Self(Arc::new(Inner { text: OnceLock::from(text.into_boxed_str()), value: OnceLock::new() }))
-    }
-
-    /// Writes a value as JSON, unless it nests more than [`DEPTH_MAX`] levels.
+    /// Writes a value as JSON, unless it nests more than [`DEPTH_MAX`] levels. A value that is a tree already is kept
+    /// beside its text, so that nobody has to read the text.
     ///
     /// # Errors
     /// When the value cannot be written as JSON, or nests too deeply; writing stops there.
-    pub(crate) fn write(value: &impl Serialize) -> Result<Self, serde_json::Error> {
-        let mut bytes = Vec::with_capacity(128);
-        value.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, Depth(0)))?;
-        Ok(Self::of_json(String::from_utf8(bytes).expect("serde_json writes UTF-8")))
+    pub(crate) fn write<T: Serialize + 'static>(mut value: T) -> Result<Self, serde_json::Error> {
+        let mut bytes = Vec::with_capacity(TEXT_USUAL);
+        let written = value.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, Depth(0)));
+        let tree = (&mut value as &mut dyn Any).downcast_mut::<Value>().map(Value::take);
+        match (written, tree) {
+            (Ok(()), tree) => {
+                let text: Arc<str> = String::from_utf8(bytes).expect("serde_json writes UTF-8").into();
+                let value = tree.map_or_else(OnceLock::new, |tree| OnceLock::from(Arc::new(tree)));
+                Ok(Self(Arc::new(Inner { text: OnceLock::from(text), value })))
+            }
+            (Err(error), tree) => {
+                // A value too deep to be written is also too deep to be dropped as it is.
+                tree.into_iter().for_each(dismantle);
+                Err(error)
+            }
+        }
     }
 
     /// Tells whether the document nests at most [`DEPTH_MAX`] levels.
@@ -70,7 +82,9 @@ impl Payload {
     pub fn text(&self) -> &str {
         self.0.text.get_or_init(|| {
             let value = self.0.value.get().expect("a payload is made of a text or of a value");
-            value.to_string().into()
+            let mut bytes = Vec::with_capacity(TEXT_USUAL);
+            serde_json::to_writer(&mut bytes, &**value).expect("a tree of JSON is written to memory");
+            String::from_utf8(bytes).expect("serde_json writes UTF-8").into()
         })
     }
 
@@ -79,10 +93,35 @@ impl Payload {
     pub fn value(&self) -> &Arc<Value> {
         self.0.value.get_or_init(|| {
             let text = self.0.text.get().expect("a payload is made of a text or of a value");
-            // The text was written by `text` or checked on the way in; records carry a checksum besides.
-            Arc::new(serde_json::from_str(text).unwrap_or(Value::Null))
+            Arc::new(read(text))
         })
     }
+
+    /// Returns the same document as text alone: what is kept of it then is small, and its tree is left to whoever has
+    /// this one.
+    #[must_use]
+    pub(crate) fn as_text(&self) -> Self {
+        let _ = self.text();
+        Self(Arc::new(Inner { text: self.0.text.clone(), value: OnceLock::new() }))
+    }
+
+    /// Returns the tree; it is copied only if somebody else has the document too.
+    #[must_use]
+    pub(crate) fn into_value(self) -> Value {
+        let (text, value) = match Arc::try_unwrap(self.0) {
+            Ok(inner) => (inner.text.into_inner(), inner.value.into_inner()),
+            Err(shared) => (shared.text.get().cloned(), shared.value.get().cloned()),
+        };
+        match value {
+            Some(value) => Arc::unwrap_or_clone(value),
+            None => read(&text.expect("a payload is made of a text or of a value")),
+        }
+    }
+}
+
+/// Reads the text of a payload: it was written by `text` or checked on the way in, and records carry a checksum besides.
+fn read(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or(Value::Null)
 }
 
 /// Tells whether a value nests at most so many levels; looks no deeper than that.
@@ -176,7 +215,50 @@ impl<'de> Deserialize<'de> for Payload {
             Ok(Self::of(Value::deserialize(deserializer)?))
         } else {
             let text = String::deserialize(deserializer)?;
-            Ok(Self(Arc::new(Inner { text: OnceLock::from(text.into_boxed_str()), value: OnceLock::new() })))
+            Ok(Self(Arc::new(Inner { text: OnceLock::from(Arc::from(text)), value: OnceLock::new() })))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_tree_that_is_kept_is_the_one_that_its_text_is_read_as() {
+        let mut state = 1_u64;
+        for _ in 0..2_000 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let float = f64::from_bits(state >> 2);
+            let value = json!({ "float": float, "whole": state, "below": i64::MIN, "text": "ä\n\u{1}" });
+            let written = Payload::write(value.clone()).expect("it is shallow");
+            assert_eq!(**written.value(), value);
+            assert_eq!(**written.as_text().value(), value, "{}", written.text());
+        }
+    }
+
+    #[test]
+    fn a_value_that_is_a_tree_already_is_not_read_again() {
+        let written = Payload::write(json!({ "a": [1] })).expect("it is shallow");
+        assert!(written.0.value.get().is_some());
+        let written = Payload::write(vec![1]).expect("it is shallow");
+        assert!(written.0.value.get().is_none());
+        assert_eq!(**written.value(), json!([1]));
+    }
+
+    #[test]
+    fn a_tree_is_given_away_once_and_copied_for_others() {
+        let payload = Payload::of(json!({ "a": "b" }));
+        let kept = payload.as_text();
+        assert!(kept.0.value.get().is_none());
+        assert_eq!(kept.text(), r#"{"a":"b"}"#);
+        let shared = payload.clone();
+        assert_eq!(payload.into_value(), json!({ "a": "b" }));
+        assert_eq!(shared.into_value(), json!({ "a": "b" }));
+        let shared = kept.clone();
+        assert_eq!(kept.into_value(), json!({ "a": "b" }));
+        assert!(shared.0.value.get().is_none(), "a copy for one is not kept for all");
     }
 }

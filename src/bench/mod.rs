@@ -17,9 +17,14 @@ use serde::Serialize;
 
 pub use self::floor::floor;
 pub use self::order6::{Order6, STEPS};
+#[doc(hidden)]
+pub use self::order6::{order, order6};
 
-use crate::engine::EngineError;
+use crate::definition::Definition;
+use crate::diag::Finding;
+use crate::engine::{EngineError, Workflow};
 use crate::handlers::registry::Handlers;
+use crate::limits::Limits;
 use crate::store::journal::StoreError;
 use crate::store::open::OpenOptions;
 use crate::store::redb::RedbStore;
@@ -72,6 +77,35 @@ pub enum BenchError {
     /// A run did not end as it must.
     #[error("a run of the benchmark ended `{0}`")]
     Wrong(String),
+}
+
+/// Makes a workflow of a text that is no file.
+///
+/// # Errors
+/// That it is no workflow.
+#[doc(hidden)]
+pub fn compile(path: &str, text: &str, limits: &Limits, handlers: &Handlers) -> Result<Workflow, BenchError> {
+    let definition = Definition {
+        path: path.to_owned(),
+        text: text.to_owned(),
+        files: indexmap::IndexMap::new(),
+        config: serde_json::json!({}),
+    };
+    let bug = |findings: &[Finding]| {
+        let first = findings.first().map_or("it says nothing", |finding| finding.message.as_str());
+        EngineError::Bug(format!("the workflow {path} of the benchmark: {first}"))
+    };
+    let (loaded, findings) = definition.reopen(limits);
+    let loaded = loaded.filter(|_| findings.is_empty()).ok_or_else(|| bug(&findings))?;
+    Ok(Workflow::compile(&loaded, &handlers.contracts()).map_err(|findings| bug(&findings))?)
+}
+
+/// Returns how long so many of a hundred took at most, in milliseconds; the shortest is the first of `took`.
+#[doc(hidden)]
+#[must_use]
+pub fn percentile_ms(took: &[Duration], percent: usize) -> f64 {
+    let at = (took.len() * percent).div_ceil(100).max(1) - 1;
+    took.get(at).map_or(f64::NAN, |took| took.as_secs_f64() * 1e3)
 }
 
 /// A folder that is removed with everything in it.

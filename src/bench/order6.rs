@@ -6,8 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::BenchError;
-use crate::definition::Definition;
+use super::{BenchError, compile, percentile_ms};
 use crate::engine::{Engine, EngineError, EngineOptions, Patience, Submission, Workflow};
 use crate::handlers::registry::Handlers;
 use crate::limits::Limits;
@@ -36,11 +35,19 @@ steps:
 output: { order: "{{ steps.finalize.output.order }}" }
 "#;
 
+/// Returns the workflow, with another handler that takes an object with the field `order` and returns one.
+#[must_use]
+pub fn order6(handler: &str) -> String {
+    WORKFLOW.replace("core.pass", handler)
+}
+
 /// The workload over one store.
 #[derive(Clone, Debug)]
 pub struct Order6 {
     engine: Engine,
     workflow: Arc<Workflow>,
+    /// The number of the next run: no two have the same id.
+    next: Arc<AtomicU64>,
 }
 
 /// How one level went.
@@ -56,8 +63,7 @@ impl Level {
     /// Returns how long so many of a hundred runs took at most, in milliseconds.
     #[must_use]
     pub fn percentile_ms(&self, percent: usize) -> f64 {
-        let at = (self.took.len() * percent).div_ceil(100).max(1) - 1;
-        self.took.get(at).map_or(f64::NAN, |took| took.as_secs_f64() * 1e3)
+        percentile_ms(&self.took, percent)
     }
 }
 
@@ -67,21 +73,18 @@ impl Order6 {
     /// # Errors
     /// When the store cannot be read.
     pub fn new(journal: Arc<dyn Journal>, handlers: Handlers) -> Result<Self, BenchError> {
-        let definition = Definition {
-            path: "order6.yaml".to_owned(),
-            text: WORKFLOW.to_owned(),
-            files: indexmap::IndexMap::new(),
-            config: json!({}),
-        };
-        let bug = |what: String| EngineError::Bug(format!("the workflow of the benchmark: {what}"));
-        let (loaded, findings) = definition.reopen(&Limits::default());
-        let Some(loaded) = loaded.filter(|_| findings.is_empty()) else {
-            return Err(bug(format!("{findings:?}")).into());
-        };
-        let contracts = handlers.contracts();
-        let workflow = Workflow::compile(&loaded, &contracts).map_err(|findings| bug(format!("{findings:?}")))?;
+        Self::starting_at(journal, handlers, 0)
+    }
+
+    /// Prepares the workload over a store that has the runs below number `first`.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    #[doc(hidden)]
+    pub fn starting_at(journal: Arc<dyn Journal>, handlers: Handlers, first: u64) -> Result<Self, BenchError> {
+        let workflow = Arc::new(compile("order6.yaml", WORKFLOW, &Limits::default(), &handlers)?);
         let engine = Engine::new(journal, handlers, Arc::new(SystemClock), EngineOptions::default())?;
-        Ok(Self { engine, workflow: Arc::new(workflow) })
+        Ok(Self { engine, workflow, next: Arc::new(AtomicU64::new(first)) })
     }
 
     /// Runs the workflow `runs` times, always `concurrency` at once.
@@ -90,22 +93,20 @@ impl Order6 {
     /// When the store fails, or a run does not complete.
     #[expect(clippy::disallowed_methods, reason = "real time is what is measured")]
     pub async fn run(&self, concurrency: u32, runs: u64) -> Result<Level, BenchError> {
-        let next = Arc::new(AtomicU64::new(0));
+        let left = Arc::new(AtomicU64::new(runs));
         let begun = Instant::now();
         let mut places = tokio::task::JoinSet::new();
         for _ in 0..concurrency {
-            let (order6, next) = (self.clone(), Arc::clone(&next));
+            let (order6, left) = (self.clone(), Arc::clone(&left));
             places.spawn(async move {
                 let mut took = Vec::new();
-                loop {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
-                    if number >= runs {
-                        return Ok::<_, BenchError>(took);
-                    }
+                let one_less = |left: u64| left.checked_sub(1);
+                while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok() {
                     let begun = Instant::now();
-                    order6.once(number).await?;
+                    order6.once(order6.next.fetch_add(1, Ordering::Relaxed)).await?;
                     took.push(begun.elapsed());
                 }
+                Ok::<_, BenchError>(took)
             });
         }
         let mut took = Vec::new();
@@ -137,9 +138,11 @@ impl Order6 {
 }
 
 /// Returns an order of 500 bytes.
-fn order(id: &str) -> Value {
+#[must_use]
+pub fn order(id: &str) -> Value {
     let mut order = json!({
         "order_id": id,
+        "status": "new",
         "customer": { "name": "Ada", "email": "ada@example.test" },
         "items": [{ "sku": "A-100", "quantity": 2, "price": 1999 }],
         "note": "",
@@ -160,8 +163,10 @@ mod tests {
         let handlers = Registry::new().build(&World::in_memory(Arc::new(SystemClock))).expect("built-in handlers");
         let journal = Arc::new(MemoryStore::default());
         let order6 = Order6::new(Arc::clone(&journal) as Arc<dyn Journal>, handlers).expect("a new store");
-        let level = order6.run(3, 10).await.expect("every run completes");
-        assert_eq!(level.took.len(), 10);
+        let level = order6.run(3, 4).await.expect("every run completes");
+        assert_eq!(level.took.len(), 4);
+        let level = order6.run(2, 6).await.expect("other runs complete");
+        assert_eq!(level.took.len(), 6);
         assert!(level.percentile_ms(50) <= level.percentile_ms(99));
         let run = journal.run_by_id("order-9").expect("readable").expect("it was run");
         let steps = order6.engine.report(run).expect("readable").steps;

@@ -1,5 +1,6 @@
 //! `exec`: runs a workflow once, or once for each line of its input.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,9 +12,9 @@ use super::app::{App, read_text, shown};
 use super::args::{Exec, Format};
 use super::control::{Need, Rested, Session, Task};
 use super::exit_code::ExitCode;
-use super::input::{Ids, Input};
-use super::output::batch::Batch;
-use super::output::paint::Tone;
+use super::input::{Ids, Input, Line};
+use super::output::batch::{Batch, NOW_AND_THEN};
+use super::output::screen::shell_word;
 use super::problem::Problem;
 use super::runs::{self, exit_code};
 use super::workflow::{self, Wanted};
@@ -21,6 +22,7 @@ use crate::dsl::json::read_json;
 use crate::engine::Workflow;
 use crate::faults::Faults;
 use crate::payload::Payload;
+use crate::time::{Clock as _, SystemClock};
 
 pub(super) async fn exec(app: &App, args: &Exec) -> Result<ExitCode, Problem> {
     let ids = Ids::parse(args.id.as_deref())?;
@@ -60,20 +62,22 @@ pub(super) async fn exec(app: &App, args: &Exec) -> Result<ExitCode, Problem> {
             closed?;
             Ok(code)
         }
-        Input::Lines(_) if ids.is_literal() => {
+        Input::Lines { .. } if ids.is_literal() => {
             Err(Problem::usage("--id must be a template for JSON Lines, or all runs would have the same id")
                 .help("For example: --id '{{ input.orderId }}'"))
         }
-        Input::Lines(lines) => {
+        Input::Lines { lines, bytes } => {
             let many = Many {
                 app,
                 args,
                 ids,
                 workflow,
-                batch: Batch::new(&app.screen),
+                batch: Batch::of_lines(&app.screen, bytes),
                 out: Out::new(app),
                 codes: Vec::new(),
                 interrupted: None,
+                taken: 0,
+                not_begun: BTreeSet::new(),
             };
             many.all(lines, need).await
         }
@@ -102,12 +106,20 @@ struct Many<'a> {
     workflow: Arc<Workflow>,
     batch: Batch,
     out: Out<'a>,
+    /// The exit codes of the runs, each once.
     codes: Vec<ExitCode>,
     interrupted: Option<ExitCode>,
+    /// The number of the last line that was looked at.
+    taken: u64,
+    /// Lines up to that one that the interruption came before.
+    not_begun: BTreeSet<u64>,
 }
 
-type Line = (u64, Result<String, Problem>);
-type Ended = (u64, Result<Rested, Problem>);
+/// A line whose run rests, or of which none was made: its number, its bytes, and what came of it.
+type Ended = (u64, u64, Result<Rested, Problem>);
+
+/// A line that is a run to be started, or none.
+type Ready = (u64, u64, Result<Task, Problem>);
 
 impl Many<'_> {
     /// Runs all lines, and returns the exit code for them.
@@ -115,10 +127,11 @@ impl Many<'_> {
         // No store is made for lines of which none can start; one that is there may know their ids.
         let mut first = None;
         while first.is_none() && !self.app.global.store.exists() {
-            let Some((number, line)) = lines.recv().await else { return self.end() };
-            match self.read(line).and_then(|task| self.can_start(task)) {
-                Ok(task) => first = Some((number, task)),
-                Err(problem) => self.refused(number, &problem),
+            let Some(line) = lines.recv().await else { return self.end() };
+            let (number, bytes, task) = self.read(line);
+            match task.and_then(|task| self.can_start(task)) {
+                Ok(task) => first = Some((number, bytes, Ok(task))),
+                Err(problem) => self.refused(number, bytes, &problem),
             }
         }
         let session = Arc::new(open(self.app, need).await?);
@@ -135,29 +148,34 @@ impl Many<'_> {
     /// Starts a run for each line, so many at once, and shows each as it rests.
     async fn run(
         &mut self,
-        first: Option<(u64, Task)>,
+        first: Option<Ready>,
         mut lines: mpsc::Receiver<Line>,
         session: &Arc<Session>,
     ) -> Result<(), Problem> {
         let most = usize::try_from(self.args.concurrency).unwrap_or(usize::MAX);
         let mut runs: JoinSet<Ended> = JoinSet::new();
         let mut open = true;
-        if let Some((number, task)) = first {
-            self.start(&mut runs, session, number, Ok(task));
+        if let Some(first) = first {
+            self.start(&mut runs, session, first);
         }
         let mut interruption = std::pin::pin!(session.interruption());
+        let now_and_then = || SystemClock.sleep_until(SystemClock.now().after(NOW_AND_THEN));
+        let mut next_word = now_and_then();
         while open || !runs.is_empty() {
             tokio::select! {
                 line = lines.recv(), if open && runs.len() < most => match line {
-                    Some((number, line)) => {
-                        let task = self.read(line);
-                        self.start(&mut runs, session, number, task);
+                    Some(line) => {
+                        let ready = self.read(line);
+                        self.start(&mut runs, session, ready);
                     }
                     None => open = false,
                 },
                 Some(ended) = runs.join_next() => {
-                    let (line, ended) = ended.map_err(|e| Problem::bug(format!("a run was lost: {e}")))?;
-                    open &= self.ended(line, ended, session)?;
+                    open &= self.ended(ended.map_err(|e| Problem::bug(format!("a run was lost: {e}")))?)?;
+                }
+                () = &mut next_word => {
+                    self.batch.now_and_then();
+                    next_word = now_and_then();
                 }
                 () = &mut interruption, if open => open = false,
             }
@@ -166,12 +184,16 @@ impl Many<'_> {
     }
 
     /// Reads a line as a run to be started.
-    fn read(&self, line: Result<String, Problem>) -> Result<Task, Problem> {
+    fn read(&mut self, line: Line) -> Ready {
+        self.taken = line.number;
         let limits = &self.app.limits;
-        let input = read_json(line?.trim_end(), limits)
-            .map_err(|e| Problem::invalid(format!("column {}: {}", e.column, e.message)))?;
-        let id = self.ids.of(&input, limits)?;
-        Ok(Task::Submit { definition: Box::new(self.workflow.definition.clone()), input, id })
+        let task = |text: String| {
+            let input = read_json(text.trim_end(), limits)
+                .map_err(|e| Problem::invalid(format!("column {}: {}", e.column, e.message)))?;
+            let id = self.ids.of(&input, limits)?;
+            Ok(Task::Submit { definition: Box::new(self.workflow.definition.clone()), input, id })
+        };
+        (line.number, line.bytes, line.text.and_then(task))
     }
 
     /// Checks what can be checked without a store.
@@ -182,57 +204,77 @@ impl Many<'_> {
         Ok(task)
     }
 
-    fn start(&mut self, runs: &mut JoinSet<Ended>, session: &Arc<Session>, number: u64, task: Result<Task, Problem>) {
+    fn start(&mut self, runs: &mut JoinSet<Ended>, session: &Arc<Session>, (number, bytes, task): Ready) {
         let session = Arc::clone(session);
         let stay = self.args.staying.stay();
         runs.spawn(async move {
             match task {
-                Ok(task) => (number, session.run(task, stay, false, &mut |_| {}).await),
-                Err(problem) => (number, Err(problem)),
+                Ok(task) => (number, bytes, session.run(task, stay, false, &mut |_| {}).await),
+                Err(problem) => (number, bytes, Err(problem)),
             }
         });
     }
 
     /// Notes how a run ended; returns whether more may be started.
-    fn ended(&mut self, line: u64, ended: Result<Rested, Problem>, session: &Session) -> Result<bool, Problem> {
+    fn ended(&mut self, (line, bytes, ended): Ended) -> Result<bool, Problem> {
         match ended {
             Ok(rested) => {
-                self.batch.rested(&rested.report);
+                self.batch.passed(bytes);
+                self.batch.rested(Some(line), &rested.report);
                 self.out.run(&rested)?;
-                self.codes.push(exit_code(&rested.report));
+                self.note(exit_code(&rested.report));
                 Ok(true)
             }
-            Err(problem) if session.interrupted().is_some() => {
-                tracing::debug!(line, %problem.message, "not started");
+            Err(problem) if matches!(problem.exit, ExitCode::Interrupted | ExitCode::Terminated) => {
+                // Another process that was asked may have begun it, and goes on with it then.
+                if problem.untouched {
+                    self.not_begun.insert(line);
+                }
                 Ok(false)
             }
             Err(problem) => {
-                self.refused(line, &problem);
+                self.refused(line, bytes, &problem);
                 // A store that has failed fails for every line.
                 Ok(!matches!(problem.exit, ExitCode::Store | ExitCode::Bug))
             }
         }
     }
 
-    fn refused(&mut self, line: u64, problem: &Problem) {
+    fn refused(&mut self, line: u64, bytes: u64, problem: &Problem) {
+        self.batch.passed(bytes);
         self.batch.refused(line, problem);
-        self.codes.push(problem.exit);
+        self.note(problem.exit);
+    }
+
+    fn note(&mut self, code: ExitCode) {
+        if !self.codes.contains(&code) {
+            self.codes.push(code);
+        }
     }
 
     fn end(self) -> Result<ExitCode, Problem> {
         self.out.end()?;
         self.batch.end();
-        if let Some(code) = self.interrupted {
-            let paint = self.app.screen.err;
-            let next = self.app.screen.command("resume");
-            self.app.screen.say(&format!(
-                "{}     {}",
-                paint.text(Tone::Quiet, "next"),
-                paint.text(Tone::Strong, &next)
-            ));
-            return Ok(code);
+        let Some(code) = self.interrupted else { return Ok(ExitCode::of_several(self.codes)) };
+        let screen = &self.app.screen;
+        let lines: Vec<String> = self.not_begun.iter().map(u64::to_string).collect();
+        let before = if lines.is_empty() { String::new() } else { format!("{} and ", lines.join(", ")) };
+        screen.say(&format!("interrupted: what was begun is saved; lines {before}from {} on were not", self.taken + 1));
+        screen.next("next", &screen.command("resume"));
+        match (&self.ids, self.args.input.as_deref().filter(|path| path.as_os_str() != "-")) {
+            // What has the same id is the same run.
+            (Ids::Template(_), Some(_)) => screen.next("then", screen.called()),
+            (Ids::Template(_), None) => screen.say("then the same command with the same input: no line is run twice"),
+            (_, Some(path)) => {
+                let wanted: String = lines.iter().map(|line| format!("{line}p;")).collect();
+                let file = shell_word(&path.to_string_lossy());
+                let rest = format!("sed -n '{wanted}{},$p' {file} > rest.jsonl", self.taken + 1);
+                screen.next("then", &rest);
+                screen.say("         and the same command with --input rest.jsonl");
+            }
+            (_, None) => {}
         }
-        Ok(ExitCode::of_several(self.codes))
+        Ok(code)
     }
 }
 

@@ -11,19 +11,37 @@ use tokio::sync::mpsc;
 use super::app::{App, read_at_most, shown, too_large, unreadable};
 use super::problem::Problem;
 use crate::dsl::json::read_json;
-use crate::limits::Limits;
+use crate::limits::{Limits, raised_by};
 use crate::names::is_run_id;
 use crate::template::{Scope, Template};
 
 /// How many lines are read ahead.
 const AHEAD: usize = 64;
 
+/// How many bytes of a line that is too long are passed over before what reads as one is taken for endless.
+const SKIPPED_MAX: u64 = 256 << 20;
+
 /// What `exec` is to run.
 pub(super) enum Input {
     /// One document.
     One(Value),
-    /// Lines with their numbers, from 1; a line that cannot be read is the last.
-    Lines(mpsc::Receiver<(u64, Result<String, Problem>)>),
+    /// Lines, read one after the other; blank ones are left out.
+    Lines {
+        /// The lines, as they are read.
+        lines: mpsc::Receiver<Line>,
+        /// How many bytes all of them have, if that is known.
+        bytes: Option<u64>,
+    },
+}
+
+/// A line of an input.
+pub(super) struct Line {
+    /// Its number in the file, from 1.
+    pub(super) number: u64,
+    /// How many bytes of the file it takes.
+    pub(super) bytes: u64,
+    /// What it says.
+    pub(super) text: Result<String, Problem>,
 }
 
 type Reader = Box<dyn BufRead + Send>;
@@ -33,19 +51,23 @@ impl Input {
     /// whole document with another one after it.
     pub(super) fn open(app: &App, path: Option<&Path>) -> Result<Self, Problem> {
         let Some(path) = path else { return Ok(Self::One(Value::Object(serde_json::Map::new()))) };
+        let mut bytes = None;
         let mut reader: Reader = if path.as_os_str() == "-" {
             Box::new(BufReader::new(std::io::stdin()))
         } else {
             let file = File::open(path).map_err(|error| unreadable(path, &error))?;
-            if file.metadata().is_ok_and(|meta| meta.is_dir()) {
+            let meta = file.metadata().ok();
+            if meta.as_ref().is_some_and(|meta| meta.is_dir()) {
                 return Err(Problem::invalid(format!("{} is a folder", shown(path))));
             }
+            // A pipe with a name has no length.
+            bytes = meta.filter(|meta| meta.is_file()).map(|meta| meta.len());
             Box::new(BufReader::new(file))
         };
         let limit = app.limits.input_bytes;
         let by_name = path.extension().is_some_and(|ext| ext == "jsonl" || ext == "ndjson");
         if by_name {
-            return Ok(Self::lines(reader, path, String::new(), limit));
+            return Ok(Self::Lines { lines: read_lines(reader, path, String::new(), limit), bytes });
         }
         // The beginning: up to the first line that is not blank, and the next one if the first is a whole document.
         let mut begun = String::new();
@@ -64,7 +86,7 @@ impl Input {
                         break;
                     }
                 }
-                Some(_) => return Ok(Self::lines(reader, path, begun, limit)),
+                Some(_) => return Ok(Self::Lines { lines: read_lines(reader, path, begun, limit), bytes }),
             }
             if begun.len() as u64 > limit {
                 return Err(too_large(path, "input_bytes", limit));
@@ -73,60 +95,85 @@ impl Input {
         let room = limit.saturating_sub(begun.len() as u64);
         let rest = read_at_most(reader, room).map_err(|error| unreadable(path, &error))?;
         let rest = rest.ok_or_else(|| too_large(path, "input_bytes", limit))?;
-        begun.push_str(&String::from_utf8(rest).map_err(|_| Stop::NotText.problem(path, limit))?);
+        begun.push_str(&String::from_utf8(rest).map_err(|_| Stop::NotText(0).problem(path, limit))?);
         let value =
             read_json(&begun, &app.limits).map_err(|error| Problem::invalid(format!("{}: {error}", shown(path))))?;
         Ok(Self::One(value))
     }
-
-    fn lines(mut reader: Reader, path: &Path, begun: String, limit: u64) -> Self {
-        let (sender, receiver) = mpsc::channel(AHEAD);
-        let path = path.to_owned();
-        // Reading blocks, and stdin may block for ever; the process does not wait for this thread.
-        std::thread::spawn(move || {
-            let mut number = 0;
-            for line in begun.lines() {
-                number += 1;
-                if !line.trim().is_empty() && sender.blocking_send((number, Ok(line.to_owned()))).is_err() {
-                    return;
-                }
-            }
-            loop {
-                let mut line = String::new();
-                number += 1;
-                let read = read_line(reader.as_mut(), &mut line, limit);
-                let sent = match read {
-                    Ok(0) => return,
-                    Ok(_) if line.trim().is_empty() => continue,
-                    Ok(_) => sender.blocking_send((number, Ok(line))),
-                    Err(stop) => {
-                        let _ = sender.blocking_send((number, Err(stop.problem(&path, limit))));
-                        return;
-                    }
-                };
-                if sent.is_err() {
-                    return;
-                }
-            }
-        });
-        Self::Lines(receiver)
-    }
 }
 
-/// Why no more lines can be read.
+/// Reads lines ahead, `begun` first. One that is no text, or too long, is told and passed over.
+fn read_lines(mut reader: Reader, path: &Path, begun: String, limit: u64) -> mpsc::Receiver<Line> {
+    let (sender, receiver) = mpsc::channel(AHEAD);
+    let path = path.to_owned();
+    // Reading blocks, and stdin may block for ever; the process does not wait for this thread.
+    std::thread::spawn(move || {
+        let mut number = 0;
+        let mut goes_on = |bytes: u64, text: Result<String, Problem>| {
+            number += 1;
+            let is_blank = text.as_ref().is_ok_and(|text| text.trim().is_empty());
+            is_blank || sender.blocking_send(Line { number, bytes, text }).is_ok()
+        };
+        for line in begun.lines() {
+            if !goes_on(line.len() as u64 + 1, Ok(line.to_owned())) {
+                return;
+            }
+        }
+        loop {
+            let mut line = String::new();
+            let goes_on = match read_line(reader.as_mut(), &mut line, limit) {
+                Ok(0) => false,
+                Ok(bytes) => goes_on(bytes as u64, Ok(line)),
+                Err(stop) => {
+                    let rest = match &stop {
+                        Stop::Unreadable(_) => None,
+                        Stop::NotText(bytes) => Some(*bytes),
+                        Stop::TooLong { bytes, ended: true } => Some(*bytes),
+                        Stop::TooLong { bytes, ended: false } => {
+                            skip_line(reader.as_mut()).ok().flatten().map(|rest| bytes + rest)
+                        }
+                    };
+                    goes_on(rest.unwrap_or(0), Err(stop.of_line(&path, limit))) && rest.is_some()
+                }
+            };
+            if !goes_on {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+/// Why a line cannot be read.
 enum Stop {
     Unreadable(std::io::Error),
-    /// The line is longer than the limit. Where the next one begins is not looked for.
-    TooLong,
-    NotText,
+    /// It is longer than the limit. So many bytes of it were read, and perhaps its end.
+    TooLong {
+        bytes: u64,
+        ended: bool,
+    },
+    /// It has so many bytes.
+    NotText(u64),
 }
 
 impl Stop {
+    /// Says it of a line whose number is told beside it.
+    fn of_line(self, path: &Path, limit: u64) -> Problem {
+        match self {
+            Self::Unreadable(error) => unreadable(path, &error),
+            Self::TooLong { .. } => {
+                let raise = raised_by("input_bytes");
+                Problem::invalid(format!("it has more than {limit} bytes, the limit `input_bytes`{raise}"))
+            }
+            Self::NotText(_) => Problem::invalid("it is not UTF-8"),
+        }
+    }
+
     fn problem(self, path: &Path, limit: u64) -> Problem {
         match self {
             Self::Unreadable(error) => unreadable(path, &error),
-            Self::TooLong => too_large(path, "input_bytes", limit),
-            Self::NotText => Problem::invalid(format!("{} cannot be read: it is not UTF-8", shown(path))),
+            Self::TooLong { .. } => too_large(path, "input_bytes", limit),
+            Self::NotText(_) => Problem::invalid(format!("{} cannot be read: it is not UTF-8", shown(path))),
         }
     }
 }
@@ -140,10 +187,28 @@ fn read_line(reader: &mut (dyn BufRead + Send), text: &mut String, limit: u64) -
     let line = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     if line.len() as u64 > limit {
-        return Err(Stop::TooLong);
+        return Err(Stop::TooLong { bytes: count as u64, ended: bytes.ends_with(b"\n") });
     }
-    text.push_str(&String::from_utf8(bytes).map_err(|_| Stop::NotText)?);
+    text.push_str(&String::from_utf8(bytes).map_err(|_| Stop::NotText(count as u64))?);
     Ok(count)
+}
+
+/// Passes over the rest of a line, without keeping it. Returns how many bytes that were; nothing if no end is in sight.
+fn skip_line(reader: &mut (dyn BufRead + Send)) -> std::io::Result<Option<u64>> {
+    let mut skipped = 0;
+    loop {
+        if skipped > SKIPPED_MAX {
+            return Ok(None);
+        }
+        let ahead = reader.fill_buf()?;
+        let end = ahead.iter().position(|byte| *byte == b'\n');
+        let (count, ended) = end.map_or((ahead.len(), ahead.is_empty()), |at| (at + 1, true));
+        reader.consume(count);
+        skipped += count as u64;
+        if ended {
+            return Ok(Some(skipped));
+        }
+    }
 }
 
 /// How the ids of runs are made.

@@ -8,7 +8,6 @@ use super::control::{Answer, Need, Notice, Request, Rested, Session, Stay, Task}
 use super::exec::faults;
 use super::exit_code::ExitCode;
 use super::output::batch::Batch;
-use super::output::paint::Tone;
 use super::output::screen::shell_word;
 use super::output::steps::StepView;
 use super::output::{show, summary::summary};
@@ -156,9 +155,9 @@ fn several(app: &App, rested: &[Rested], interrupted: Option<ExitCode>) -> Resul
             tell_summary(app, &one.report);
         }
         several => {
-            let mut batch = Batch::new(&app.screen);
+            let mut batch = Batch::of_runs(&app.screen);
             for one in several {
-                batch.rested(&one.report);
+                batch.rested(None, &one.report);
                 if app.screen.is_text()
                     && let Some(output) = &one.report.output
                 {
@@ -265,12 +264,7 @@ fn tell_summary(app: &App, report: &RunReport) {
 }
 
 fn next(app: &App, rest: &str) {
-    let paint = app.screen.err;
-    app.screen.say(&format!(
-        "{}     {}",
-        paint.text(Tone::Quiet, "next"),
-        paint.text(Tone::Strong, &app.screen.command(rest))
-    ));
+    app.screen.next("next", &app.screen.command(rest));
 }
 
 /// Returns the exit code that a run's state stands for.

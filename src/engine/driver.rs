@@ -44,6 +44,8 @@ pub(super) enum Message {
     Input(Input),
     /// Somebody wants something, and wants to know whether it was done.
     Operate(Input, Reply),
+    /// Somebody wants to know how the run stands.
+    Report(oneshot::Sender<RunReport>),
     /// A service answers a call that wanted to pass.
     Admission { call: CallIx, answer: Admission },
     /// An attempt ended.
@@ -113,6 +115,7 @@ struct Turn {
     entries: Vec<Entry>,
     commands: Vec<Command>,
     replies: Vec<(Reply, Result<(), EngineError>)>,
+    asked: Vec<oneshot::Sender<RunReport>>,
     touched: BTreeSet<ServiceName>,
 }
 
@@ -137,13 +140,13 @@ pub(super) struct Driver {
 }
 
 impl Driver {
-    pub(super) fn new(inner: Arc<Inner>, machine: Machine) -> (Self, Running) {
+    pub(super) fn new(inner: Arc<Inner>, machine: Machine) -> (Box<Self>, Running) {
         let (sender, inbox) = mpsc::unbounded_channel();
         let mailbox = Mailbox(sender);
         let (position, watched) = watch::channel(Position::default());
         let running = Running { mailbox: mailbox.clone(), position: watched };
         let recorded = machine.state().events;
-        let driver = Self {
+        let driver = Box::new(Self {
             inner,
             machine,
             recorded,
@@ -156,7 +159,7 @@ impl Driver {
             held: false,
             passing: false,
             heard: false,
-        };
+        });
         (driver, running)
     }
 
@@ -166,20 +169,21 @@ impl Driver {
     }
 
     /// Says that the run is new: its first event is recorded together with what follows from it.
-    pub(super) fn starting(mut self, entry: Entry, row: StartRow) -> Self {
+    pub(super) fn starting(mut self: Box<Self>, entry: Entry, row: StartRow) -> Box<Self> {
         self.recorded = 0;
         self.start = Some((entry, row));
         self
     }
 
     /// Says that the run is not taken over: whether the last process put it down in order stays as it was.
-    pub(super) fn passing(mut self) -> Self {
+    pub(super) fn passing(mut self: Box<Self>) -> Box<Self> {
         self.passing = true;
         self
     }
 
-    /// Decides, records and acts until the run is final, put down, or the store fails.
-    pub(super) async fn run(mut self) {
+    /// Decides, records and acts until the run is final, put down, or the store fails. It is boxed because a future holds
+    /// its arguments twice, and many runs may do nothing but wait.
+    pub(super) async fn run(mut self: Box<Self>) {
         let key = self.machine.state().key;
         if let Err(error) = self.go_on().await {
             match error {
@@ -292,6 +296,9 @@ impl Driver {
             // Whoever asked may have gone.
             let _ = reply.send(result);
         }
+        for asked in turn.asked {
+            let _ = asked.send(RunReport::new(self.machine.plan(), self.machine.state()));
+        }
         Ok(put_down)
     }
 
@@ -309,6 +316,10 @@ impl Driver {
                     Ok(())
                 }
             },
+            Message::Report(asked) => {
+                turn.asked.push(asked);
+                Ok(())
+            }
             Message::Admission { call, answer } => self.admission(call, answer, turn),
             Message::Ended { call, attempt, serial, end } => {
                 let in_time = self.attempt_ended(call, serial, &end, turn);
@@ -471,7 +482,6 @@ impl Driver {
                     attempt,
                     serial,
                     until,
-                    input,
                     key,
                     previous,
                     token: token.clone(),
@@ -481,7 +491,8 @@ impl Driver {
                     salt: self.machine.state().started.salt,
                 };
                 let mailbox = self.mailbox.clone();
-                let task = tokio::spawn(executor::carry_out(Arc::clone(&self.inner), job, mailbox)).abort_handle();
+                let task =
+                    tokio::spawn(executor::carry_out(Arc::clone(&self.inner), job, input, mailbox)).abort_handle();
                 let service = self.service_of(call);
                 self.attempts.insert(call, Attempt { serial, token, task, service, probe });
             }
@@ -513,7 +524,9 @@ impl Driver {
                 Alarm::Deadline => !awake(Bug::DeadlineIsNoTimer),
                 Alarm::Call(_) => false,
             };
-            position.next_wait = state.alarms.iter().find(|(_, alarm)| ends_a_wait(alarm)).map(|(at, _)| *at);
+            // While calls back off there may be an alarm for each of thousands of items, and nobody asks.
+            let next = || state.alarms.iter().find(|(_, alarm)| ends_a_wait(alarm)).map(|(at, _)| *at);
+            position.next_wait = if position.waiting { next() } else { None };
         });
     }
 }

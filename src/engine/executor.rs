@@ -33,7 +33,6 @@ pub(super) struct Job {
     pub(super) attempt: u32,
     pub(super) serial: u64,
     pub(super) until: Timestamp,
-    pub(super) input: Payload,
     pub(super) key: String,
     pub(super) previous: Option<Failure>,
     pub(super) token: CancellationToken,
@@ -44,11 +43,11 @@ pub(super) struct Job {
 }
 
 /// Carries an attempt out and tells the driver how it ended.
-pub(super) async fn carry_out(inner: Arc<Inner>, job: Job, mailbox: Mailbox) {
+pub(super) async fn carry_out(inner: Arc<Inner>, job: Job, input: Payload, mailbox: Mailbox) {
     let job = Arc::new(job);
     let ended = |end| Message::Ended { call: job.call, attempt: job.attempt, serial: job.serial, end };
     // A task of its own, so that a panic stays inside.
-    let mut task = tokio::spawn(call(Arc::clone(&inner), Arc::clone(&job)));
+    let mut task = tokio::spawn(call(Arc::clone(&inner), Arc::clone(&job), input));
     let end = tokio::select! {
         biased;
         joined = &mut task => end_of(joined),
@@ -85,7 +84,7 @@ fn end_of(joined: Result<AttemptEnd, tokio::task::JoinError>) -> AttemptEnd {
     })
 }
 
-async fn call(inner: Arc<Inner>, job: Arc<Job>) -> AttemptEnd {
+async fn call(inner: Arc<Inner>, job: Arc<Job>, input: Payload) -> AttemptEnd {
     let Some(planned) = job.call.in_plan(&job.plan) else {
         return failed(StepError::permanent("handler_missing", "the plan does not know this call"));
     };
@@ -146,10 +145,13 @@ async fn call(inner: Arc<Inner>, job: Arc<Job>) -> AttemptEnd {
         clock: Arc::clone(&inner.clock),
         lockstep: inner.options.lockstep,
     };
-    let mut end = reply_of(&inner, &job, handler, ctx.clone()).await;
-    if fault == Some(&Action::Repeat) && !matches!(end, AttemptEnd::Returned(Err(_))) {
+    let again = (fault == Some(&Action::Repeat)).then(|| (ctx.clone(), input.clone()));
+    let mut end = reply_of(&inner, &job, handler, ctx, input).await;
+    if let Some((ctx, input)) = again
+        && !matches!(end, AttemptEnd::Returned(Err(_)))
+    {
         does();
-        end = reply_of(&inner, &job, handler, ctx).await;
+        end = reply_of(&inner, &job, handler, ctx, input).await;
     }
     if dies(Moment::After) {
         die(&inner).await
@@ -169,7 +171,7 @@ async fn call(inner: Arc<Inner>, job: Arc<Job>) -> AttemptEnd {
     }
 }
 
-async fn reply_of(inner: &Inner, job: &Job, handler: &Handler, ctx: StepCtx) -> AttemptEnd {
+async fn reply_of(inner: &Inner, job: &Job, handler: &Handler, ctx: StepCtx, input: Payload) -> AttemptEnd {
     let secrets = match secrets::Filled::of(&job.plan, &job.salt, inner.options.secrets.as_deref()) {
         Ok(secrets) => secrets,
         Err(missing) => {
@@ -177,11 +179,11 @@ async fn reply_of(inner: &Inner, job: &Job, handler: &Handler, ctx: StepCtx) -> 
             return failed(StepError::permanent("secret_missing", message));
         }
     };
-    let input = secrets.fill(job.input.value());
+    let input = secrets.fill(input.into_value());
     if let Err(error) = handler.check_input(&input) {
         return AttemptEnd::Returned(Err(secrets.hide_in_failure(error.into())));
     }
-    let reply = handler.call(ctx, &input).await;
+    let reply = handler.call(ctx, input).await;
     match (job.call.kind, reply) {
         (_, Err(error)) => AttemptEnd::Returned(Err(secrets.hide_in_failure(bounded(inner, error.into())))),
         (CallKind::Confirm, Ok(Reply::Confirmation(confirmation))) => confirmed(inner, job, &secrets, confirmation),

@@ -14,7 +14,7 @@ use crate::handlers::contract::Contracts;
 use crate::limits::Limits;
 use crate::machine::event::{Entry, Event};
 use crate::machine::state::RunState;
-use crate::machine::{self, Machine};
+use crate::machine::{self, Machine, recover};
 use crate::names::RunKey;
 use crate::plan::{self, Plan};
 use crate::store::format;
@@ -132,13 +132,28 @@ impl Library {
         if records.is_empty() {
             return Err(EngineError::NotFound { message: format!("there is no run {run}") });
         }
-        let decode = |(n, record): (usize, &Vec<u8>)| {
-            format::decode(record).map_err(|e| {
-                let message = format!("event {n} of run {run} is damaged: {e}");
-                EngineError::Store(StoreError::Corrupt { path: "the store".to_owned(), message })
-            })
-        };
-        records.iter().enumerate().map(decode).collect()
+        (0..).zip(&records).map(|(n, record)| decode(run, n, record)).collect()
+    }
+
+    /// Tells whether processes may have died with an unfinished run under way. The end of its journal says so, and no
+    /// more of it is read.
+    pub(super) fn may_have_died(&self, run: RunKey) -> Result<bool, EngineError> {
+        let mut before = u64::MAX;
+        loop {
+            let (first, records) = self.journal.records_back(run, before)?;
+            for (n, record) in records.iter().enumerate().rev() {
+                let is_last = before == u64::MAX && n + 1 == records.len();
+                let n = first + n as u64;
+                if let Some(died) = recover::may_have_died(&decode(run, n, record)?.event, is_last) {
+                    return Ok(died);
+                }
+            }
+            if first == 0 {
+                // It does not begin as a run does; whoever folds it says what is wrong.
+                return Ok(true);
+            }
+            before = first;
+        }
     }
 
     fn plan_of(&self, run: RunKey, entries: &[Entry]) -> Result<Arc<Plan>, EngineError> {
@@ -197,4 +212,11 @@ impl Library {
             }
         }
     }
+}
+
+fn decode(run: RunKey, number: u64, record: &[u8]) -> Result<Entry, EngineError> {
+    format::decode(record).map_err(|e| {
+        let message = format!("event {number} of run {run} is damaged: {e}");
+        EngineError::Store(StoreError::Corrupt { path: "the store".to_owned(), message })
+    })
 }

@@ -15,6 +15,7 @@ pub mod report;
 mod secrets;
 mod services;
 mod submit;
+mod takeover;
 pub mod view;
 
 use std::collections::{BTreeMap, HashMap};
@@ -23,7 +24,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 use self::driver::{Driver, Mailbox, Message, Position};
 use self::library::Library;
@@ -34,10 +35,10 @@ use crate::handlers::registry::Handlers;
 use crate::limits::Limits;
 use crate::machine::event::Entry;
 use crate::machine::state::RunState;
-use crate::machine::{Input, Machine, Refusal};
+use crate::machine::{Machine, Refusal};
 use crate::names::RunKey;
 use crate::plan::Plan;
-use crate::store::journal::{Journal, StoreError};
+use crate::store::journal::{Journal, RunRow, StoreError};
 use crate::teeth::{Bug, awake};
 use crate::time::Clock;
 
@@ -243,55 +244,6 @@ impl Engine {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Takes a run over from the store, if it is not final and not under way already.
-    ///
-    /// # Errors
-    /// When the store cannot be read, or the run is damaged.
-    pub async fn resume(&self, run: RunKey) -> Result<(), EngineError> {
-        self.running(run, false).await.map(|_| ())
-    }
-
-    /// Takes over every unfinished run that can be read, and returns all. Those that were under way when processes died
-    /// are taken over first and one at a time, so that only the one to blame is held back (SPEC 6.17).
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub async fn resume_all(&self) -> Result<Vec<RunKey>, EngineError> {
-        let live: Vec<RunKey> = self.inner.journal.live()?.into_iter().map(|(run, _)| run).collect();
-        let mut suspicious = Vec::new();
-        let mut others = Vec::new();
-        // A run that cannot be read must not keep the others from going on; whoever asks for it is told.
-        let unreadable = |run: RunKey, error: EngineError| {
-            if !error.is_of_one_run() {
-                return Err(error);
-            }
-            tracing::warn!(%run, %error, "the run is left alone");
-            Ok(())
-        };
-        for run in &live {
-            let state = match self.inner.library.state(*run) {
-                Ok((_, state)) => state,
-                Err(error) => {
-                    unreadable(*run, error)?;
-                    continue;
-                }
-            };
-            let suspect = state.deaths > 0 && !state.put_down && state.parked.is_none() && state.has_running_call();
-            if suspect { suspicious.push(*run) } else { others.push(*run) }
-        }
-        for run in suspicious {
-            self.resume(run).await?;
-            let harmless = |position: &Position| position.heard || position.idle || position.is_resting(Patience::None);
-            if let Err(error) = self.wait_for(run, harmless).await {
-                unreadable(run, error)?;
-            }
-        }
-        for run in others {
-            self.resume(run).await?;
-        }
-        Ok(live)
-    }
-
     /// Waits until a run rests: it is final or parked, or only waits are left (see [`Patience`]).
     ///
     /// # Errors
@@ -299,8 +251,22 @@ impl Engine {
     pub async fn rest(&self, run: RunKey, patience: Patience) -> Result<RunReport, EngineError> {
         match self.wait_for(run, |position| position.is_resting(patience)).await? {
             Some(report) => Ok(Arc::unwrap_or_clone(report)),
-            None => self.report(run),
+            None => self.standing(run).await,
         }
+    }
+
+    /// Returns what can be said of a run: by the driver that has it, else from its journal.
+    async fn standing(&self, run: RunKey) -> Result<RunReport, EngineError> {
+        let running = self.inner.runs.lock().get(&run).cloned();
+        if let Some(running) = running {
+            let (reply, report) = oneshot::channel();
+            if running.mailbox.send(Message::Report(reply)).is_ok()
+                && let Ok(report) = report.await
+            {
+                return Ok(report);
+            }
+        }
+        self.report(run)
     }
 
     /// Waits for something of a run. Returns its report if it has become final meanwhile.
@@ -334,6 +300,18 @@ impl Engine {
     /// When there is none, or several fit.
     pub fn find(&self, text: &str) -> Result<RunKey, EngineError> {
         self.inner.library.find(text)
+    }
+
+    /// Returns the id of a run.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or has no such run.
+    pub fn id(&self, run: RunKey) -> Result<String, EngineError> {
+        match self.inner.journal.run(run)? {
+            Some(RunRow::Live(row)) => Ok(row.id),
+            Some(RunRow::Done(row)) => Ok(row.id),
+            None => Err(EngineError::NotFound { message: format!("there is no run {run}") }),
+        }
     }
 
     /// Returns what can be said of a run, from its journal.
@@ -386,31 +364,8 @@ impl Engine {
         }
     }
 
-    /// Returns the driver of a run, taking the run over from the store if nobody has it yet; nothing for a final run,
-    /// unless `also_final` asks for it.
-    async fn running(&self, run: RunKey, also_final: bool) -> Result<Option<Running>, EngineError> {
-        let _taking_over = self.inner.taking_over.lock().await;
-        if let Some(running) = self.inner.runs.lock().get(&run) {
-            return Ok(Some(running.clone()));
-        }
-        if self.inner.stopping.load(Ordering::Acquire) {
-            return Err(EngineError::Stopping);
-        }
-        let machine = self.inner.library.machine(run)?;
-        if machine.state().is_final() {
-            return if also_final {
-                self.drive(Driver::new(Arc::clone(&self.inner), machine), None).map(Some)
-            } else {
-                Ok(None)
-            };
-        }
-        let obstacle = self.inner.obstacle_to(&machine);
-        let driver = Driver::new(Arc::clone(&self.inner), machine);
-        self.drive(driver, Some(Message::Input(Input::Recovered { obstacle }))).map(Some)
-    }
-
     /// Lets a driver drive, unless the engine is being stopped.
-    fn drive(&self, (driver, running): (Driver, Running), first: Option<Message>) -> Result<Running, EngineError> {
+    fn drive(&self, (driver, running): (Box<Driver>, Running), first: Option<Message>) -> Result<Running, EngineError> {
         let mut runs = self.inner.runs.lock();
         // Whoever stops the engine says so before it asks which runs there are.
         if self.inner.stopping.load(Ordering::Acquire) {

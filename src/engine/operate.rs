@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 use super::driver::{Driver, Message};
 use super::report::RunReport;
 use super::submit::shallow;
+use super::takeover::Wanted;
 use super::{Engine, EngineError};
 use crate::machine::{Input, Refusal, Stuck};
 use crate::names::{RunKey, StepName};
@@ -117,8 +118,9 @@ impl Engine {
     async fn operate(&self, run: RunKey, input: Input) -> Result<RunReport, EngineError> {
         self.ask_first(run, &input)?;
         let on_final_runs = matches!(input, Input::Compensate | Input::MarkDone { .. });
+        let wanted = if on_final_runs { Wanted::AlsoFinal } else { Wanted::Unfinished };
         loop {
-            let Some(running) = self.running(run, on_final_runs).await? else {
+            let Some(running) = self.running(run, wanted).await? else {
                 let (_, state) = self.inner.library.state(run)?;
                 return Err(Refusal::Final { run: state.started.id.clone(), status: state.status() }.into());
             };

@@ -1,6 +1,5 @@
 //! Secrets: filled in at the last moment, and taken out of everything that is recorded or shown (SPEC 6.15).
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde_json::Value;
@@ -55,13 +54,13 @@ impl Filled {
     }
 
     /// Puts the values in the places of their placeholders.
-    pub(super) fn fill<'a>(&self, input: &'a Value) -> Cow<'a, Value> {
+    pub(super) fn fill(&self, input: Value) -> Value {
         if self.0.is_empty() {
-            return Cow::Borrowed(input);
+            return input;
         }
-        Cow::Owned(replaced(input, &|text| {
+        replaced(&input, &|text| {
             self.0.iter().fold(text.to_owned(), |text, secret| text.replace(&secret.placeholder, &secret.value))
-        }))
+        })
     }
 
     /// Takes the values out of an output.

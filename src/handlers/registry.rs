@@ -451,7 +451,7 @@ impl Handler {
     ///
     /// A panic of the handler is a panic of the future: whoever polls it has to be prepared.
     #[must_use]
-    pub fn call(&self, ctx: StepCtx, input: &Value) -> Replying {
+    pub fn call(&self, ctx: StepCtx, input: Value) -> Replying {
         (self.erased.call)(&self.states, ctx, input)
     }
 

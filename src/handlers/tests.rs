@@ -83,7 +83,7 @@ fn registry() -> Registry {
 
 async fn call(name: &str, input: Value) -> Result<Reply, StepError> {
     let handlers = registry().build(&world()).expect("the registry is in order");
-    handlers.get(name).expect("it is registered").call(ctx(), &input).await
+    handlers.get(name).expect("it is registered").call(ctx(), input).await
 }
 
 fn problems(registry: Registry) -> Vec<String> {
@@ -158,7 +158,7 @@ async fn a_panic_of_a_blocking_function_arrives() {
         panic!("on purpose")
     }
     let handlers = Registry::new().handler("a.b", panics).build(&world()).expect("it is in order");
-    let call = handlers.get("a.b").expect("it is registered").call(ctx(), &Value::Null);
+    let call = handlers.get("a.b").expect("it is registered").call(ctx(), Value::Null);
     assert!(tokio::spawn(call).await.expect_err("it panics").is_panic());
 }
 
@@ -279,7 +279,7 @@ async fn f02_what_a_handler_returns_is_written_and_dropped_without_recursion() {
         Registry::new().handler("a.returns", returns).handler("a.confirms", confirms).handler("a.fails", fails);
     let handlers = registry.build(&world()).expect("the registry is in order");
     let call = async |name: &str, levels: usize| {
-        handlers.get(name).expect("it is registered").call(ctx(), &json!(levels)).await
+        handlers.get(name).expect("it is registered").call(ctx(), json!(levels)).await
     };
     for name in ["a.returns", "a.confirms"] {
         assert!(call(name, 100).await.is_ok(), "{name}");

@@ -17,7 +17,7 @@ use serde_json::Value;
 use super::context::{State, States, StepCtx};
 use super::outcome::{BAD_INPUT, BAD_OUTPUT, Confirmation, OTHER_ERROR, Reply, StepError};
 use super::schema;
-use crate::payload::{Payload, dismantle};
+use crate::payload::Payload;
 
 /// A handler's answer to come.
 pub type Replying = Pin<Box<dyn Future<Output = Result<Reply, StepError>> + Send>>;
@@ -85,20 +85,23 @@ impl<T: Serialize + JsonSchema + Send + 'static> HandlerOutput for Confirmation<
 
 /// The one time that an output is serialised: the text goes to the journal as it is.
 fn written<T: Serialize + 'static>(value: T) -> Result<Payload, StepError> {
-    let written = Payload::write(&value)
-        .map_err(|e| StepError::unknown(BAD_OUTPUT, format!("the output cannot be written as JSON: {e}")));
-    let mut value = value;
-    if written.is_err()
-        && let Some(value) = (&mut value as &mut dyn Any).downcast_mut::<Value>()
-    {
-        // A value too deep to be written is also too deep to be dropped as it is.
-        dismantle(value.take());
-    }
-    written
+    Payload::write(value)
+        .map_err(|e| StepError::unknown(BAD_OUTPUT, format!("the output cannot be written as JSON: {e}")))
 }
 
-fn read<T: DeserializeOwned>(input: &Value) -> Result<T, StepError> {
-    T::deserialize(input).map_err(|e| StepError::permanent(BAD_INPUT, e.to_string()))
+/// Reads an input; its texts are moved and not copied, and one that is wanted as a tree is that already.
+fn read<T: DeserializeOwned + 'static>(input: Value) -> Result<T, StepError> {
+    let mut input = Some(input);
+    let mut tree: Option<T> = None;
+    if let Some(tree) = (&mut tree as &mut dyn Any).downcast_mut::<Option<Value>>() {
+        *tree = input.take();
+    }
+    match (tree, input) {
+        (Some(tree), _) => Ok(tree),
+        (None, input) => {
+            T::deserialize(input.unwrap_or_default()).map_err(|e| StepError::permanent(BAD_INPUT, e.to_string()))
+        }
+    }
 }
 
 /// A handler without its types.
@@ -110,7 +113,7 @@ pub struct Erased {
     pub(super) call: Box<AnyCall>,
 }
 
-type AnyCall = dyn Fn(&States, StepCtx, &Value) -> Replying + Send + Sync;
+type AnyCall = dyn Fn(&States, StepCtx, Value) -> Replying + Send + Sync;
 
 /// A type of state that a handler asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

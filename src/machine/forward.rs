@@ -65,8 +65,9 @@ impl Machine {
         if all_skipped && step.on_skip != Some(OnSkip::Run) {
             return self.emit(Event::StepSkipped { step: step.name.clone(), reason: SkipReason::Needs });
         }
-        let scope = self.state.scope_of_step(&plan, ix, None);
+        let scope = || self.state.scope_of_step(&plan, ix, None);
         if let Some(when) = &step.when {
+            let scope = scope();
             match when.holds(&scope, &self.limits) {
                 Ok(true) => {}
                 Ok(false) => {
@@ -76,6 +77,7 @@ impl Machine {
             }
         }
         if let Some(foreach) = &step.foreach {
+            let scope = scope();
             return match foreach.items.eval(&scope, &self.limits) {
                 Ok(Value::Array(items)) if items.len() as u64 > self.limits.items => {
                     let limit = self.limits.items;
@@ -480,7 +482,9 @@ impl Machine {
         let until = self.now.after(planned.timeout);
         let via = call.member_in(&plan).map_or_else(|| crate::names::PRIMARY.into(), |m| m.name.clone());
         let id = call.id(&plan);
-        self.emit(Event::CallStarted { call: id, via, attempt, until, input, probe })?;
+        // What is remembered is the text: the tree is the handler's, which may take it apart.
+        let recorded = input.as_ref().map(Payload::as_text);
+        self.emit(Event::CallStarted { call: id, via, attempt, until, input: recorded, probe })?;
         let forward =
             call.with_kind(if call.kind == CallKind::Finally { CallKind::Finally } else { CallKind::Forward });
         let generation = self.state.generation(forward) + if awake(Bug::NewKeyOnRetry) { attempt - 1 } else { 0 };
@@ -493,7 +497,7 @@ impl Machine {
         if awake(Bug::AnotherKey) && attempt > 1 {
             key.push_str("/again");
         }
-        let input = self.state.call(call).and_then(|c| c.input.clone()).unwrap_or_else(|| Payload::of(Value::Null));
+        let input = input.or_else(|| self.state.call(call)?.input.clone()).unwrap_or_else(|| Payload::of(Value::Null));
         self.in_flight.insert(call);
         self.out.commands.push(Command::Call { call, attempt, until, input, key, previous, probe });
         Ok(())

@@ -31,7 +31,7 @@ pub mod history;
 pub mod key;
 mod operator;
 pub mod policy;
-mod recover;
+pub(crate) mod recover;
 mod scope;
 pub mod state;
 pub mod table;

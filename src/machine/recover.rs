@@ -3,11 +3,23 @@
 use super::Machine;
 use super::event::{CallKind, Event};
 use super::state::{Alarm, CallIx, Phase, Progress};
-use super::table::{IllegalTransition, crashed};
+use super::table::{IllegalTransition, crashed, is_heard};
 use crate::teeth::{Bug, awake};
 
 /// How many processes may die with the run under way before it is parked.
 pub const DEATHS_MAX: u32 = 3;
+
+/// Says of a run that was left unfinished whether a process may have died with it under way before, by one of its events,
+/// going back from the last one; nothing if that is for an event further back to say.
+pub(crate) fn may_have_died(event: &Event, is_last: bool) -> Option<bool> {
+    match event {
+        Event::RunResumed { clean: false } => Some(true),
+        Event::RunStarted(_) => Some(false),
+        Event::RunInterrupted if is_last => Some(false),
+        event if is_heard(event) => Some(false),
+        _ => None,
+    }
+}
 
 impl Machine {
     /// Takes the run over: attempts that were cut off are repeated or become unknown.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::event::{CallKind, Conclusion};
+use super::event::{CallKind, Conclusion, RunStarted};
 use super::key;
 use super::state::{CallIx, End, MemberState, RunState, Stage};
 use crate::plan::{Plan, StepIx};
@@ -17,7 +17,7 @@ impl RunState {
         let mut vars = BTreeMap::new();
         vars.insert("input".to_owned(), Arc::clone(self.started.input.value()));
         vars.insert("config".to_owned(), Arc::clone(&plan.config));
-        vars.insert("run".to_owned(), Arc::clone(&self.run_scope));
+        vars.insert("run".to_owned(), Arc::clone(self.run_scope()));
         let steps = steps.into_iter().map(|ix| (plan.step(ix).name.to_string(), self.step_scope(plan, ix))).collect();
         let secrets =
             plan.secrets.iter().map(|name| (name.clone(), key::placeholder(&self.started.salt, name))).collect();
@@ -88,9 +88,17 @@ impl RunState {
         }
     }
 
+    /// Returns `run` as templates see it. A run that only waits never needs it.
+    fn run_scope(&self) -> &Arc<Value> {
+        self.run_scope.0.get_or_init(|| {
+            let RunStarted { id, workflow, .. } = &*self.started;
+            Arc::new(json!({ "id": id, "workflow": workflow, "started_at": self.started_at.to_string() }))
+        })
+    }
+
     /// Returns `run` as `finally` steps see it.
     fn ended_run(&self, conclusion: &Conclusion) -> Value {
-        let mut run = Value::clone(&self.run_scope);
+        let mut run = Value::clone(self.run_scope());
         if let Some(run) = run.as_object_mut() {
             run.insert("status".to_owned(), json!(conclusion.status));
             run.insert("compensation".to_owned(), json!(conclusion.compensation));

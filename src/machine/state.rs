@@ -3,9 +3,9 @@
 //! Here is what is remembered and what can be read off it; how events change it is in `table`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::event::{
     Answer, CallId, CallKind, Cause, Compensation, Conclusion, Outcome, Place, RunStarted, SkipReason, Status,
@@ -362,6 +362,16 @@ pub struct UndoOrder {
     pub left: u32,
 }
 
+/// What follows from the rest of the state, made when it is first wanted. It is no part of what the state is.
+#[derive(Clone, Default)]
+pub(super) struct Derived(pub(super) OnceLock<Arc<Value>>);
+
+impl std::fmt::Debug for Derived {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("_")
+    }
+}
+
 /// The state of a run.
 #[derive(Clone, Debug)]
 pub struct RunState {
@@ -415,8 +425,8 @@ pub struct RunState {
     pub alarms: BTreeSet<(Timestamp, Alarm)>,
     /// The order of undoing, from the moment it begins.
     pub undo: UndoOrder,
-    /// `run` as templates see it.
-    pub(super) run_scope: Arc<Value>,
+    /// `run` as templates see it, once one has.
+    pub(super) run_scope: Derived,
 }
 
 impl RunState {
@@ -429,7 +439,6 @@ impl RunState {
             .map(|step| StepState { unmet: count(step.needs.len()), ..StepState::default() })
             .collect::<Vec<_>>();
         let ready = plan.order.iter().copied().filter(|ix| plan.step(*ix).needs.is_empty()).collect();
-        let run_scope = json!({ "id": started.id, "workflow": started.workflow, "started_at": at.to_string() });
         Self {
             key,
             started_at: at,
@@ -455,7 +464,7 @@ impl RunState {
             lists: BTreeSet::new(),
             alarms: started.deadline.map(|at| (at, Alarm::Deadline)).into_iter().collect(),
             undo: UndoOrder::default(),
-            run_scope: Arc::new(run_scope),
+            run_scope: Derived::default(),
             started: Box::new(started),
         }
     }

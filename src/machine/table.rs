@@ -52,6 +52,9 @@ impl RunState {
             event: super::history::type_of(&entry.event).to_owned(),
             why,
         })?;
+        if is_heard(&entry.event) {
+            self.deaths = 0;
+        }
         reach(|| format!("{phase:?}{parked}: {}", super::history::type_of(&entry.event)));
         Ok(())
     }
@@ -120,7 +123,6 @@ impl RunState {
             Event::CallSucceeded { call, attempt, output } => {
                 let call = known(CallIx::of(call, plan))?;
                 self.change_call(plan, call, Change::Succeeded { attempt: *attempt })?;
-                self.deaths = 0;
                 match call.kind {
                     CallKind::Forward => {
                         self.member_mut(call)?.output = Some(output.clone());
@@ -140,11 +142,6 @@ impl RunState {
                 }
                 let change = Change::Failed { attempt: *attempt, error: error.clone(), retry_at: *retry_at };
                 self.change_call(plan, call, change)?;
-                // A refusal before the handler was called says nothing about what brings the process down.
-                let heard = (*attempt > 0 || awake(Bug::RefusalResetsDeaths)) && error.code != "crashed";
-                if heard && !awake(Bug::RecoveryCounterNotReset) {
-                    self.deaths = 0;
-                }
                 match call.kind {
                     CallKind::Forward => {
                         let unclear = *attempt > 0 && error.kind == ErrorKind::Unknown;
@@ -166,9 +163,6 @@ impl RunState {
             }
             Event::Confirmed { call, answer, .. } => {
                 let call = known(CallIx::of(call, plan))?;
-                if *answer != Answer::Unknown {
-                    self.deaths = 0;
-                }
                 let member = self.member_mut(call)?;
                 let confirm = known(member.confirm.as_mut())?;
                 confirm.progress = match answer {
@@ -613,6 +607,21 @@ impl RunState {
             self.take_turns(plan, vec![ix]);
         }
         Ok(())
+    }
+}
+
+/// Tells whether an event is an outcome of an attempt: the process lived to record it (SPEC 6.17).
+pub(super) fn is_heard(event: &Event) -> bool {
+    match event {
+        Event::CallSucceeded { .. } => true,
+        // A refusal before the handler was called says nothing about what brings the process down.
+        Event::CallFailed { attempt, error, .. } => {
+            (*attempt > 0 || awake(Bug::RefusalResetsDeaths))
+                && error.code != "crashed"
+                && !awake(Bug::RecoveryCounterNotReset)
+        }
+        Event::Confirmed { answer, .. } => *answer != Answer::Unknown,
+        _ => false,
     }
 }
 

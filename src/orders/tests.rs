@@ -49,7 +49,7 @@ impl Shop {
         let handler = self.handlers.get(name).expect("it is registered");
         handler.check_input(&input)?;
         let ctx = StepCtx::new("step", key, Arc::clone(&self.clock) as Arc<dyn Clock>);
-        let reply = handler.call(ctx, &input).await?;
+        let reply = handler.call(ctx, input).await?;
         if let Reply::Output(output) | Reply::Confirmation(Confirmation::Done(output)) = &reply {
             assert_eq!(handler.check_output(output), Ok(()), "{name}");
         }
@@ -203,7 +203,7 @@ async fn an_order_that_makes_no_sense_is_invalid_for_good() {
         let input = order(items);
         assert!(validate.check_input(&input).is_err(), "{input}");
         let ctx = StepCtx::new("validate", "k", Arc::clone(&shop.clock) as Arc<dyn Clock>);
-        let error = validate.call(ctx, &input).await.expect_err("it is refused");
+        let error = validate.call(ctx, input.clone()).await.expect_err("it is refused");
         assert_eq!((error.kind(), error.code()), (ErrorKind::Permanent, "order.invalid"), "{input}");
     }
 }

@@ -99,11 +99,29 @@ pub(crate) fn dump(store: &impl Journal) -> Result<Dump, StoreError> {
     Ok(Dump { runs, live: store.live()?, breakers: store.breakers()? })
 }
 
+/// Returns the records of a run below number `before`, the last one first.
+fn read_backwards(store: &impl Journal, run: RunKey, mut before: u64) -> Vec<String> {
+    let mut all = Vec::new();
+    loop {
+        let (first, records) = store.records_back(run, before).expect("readable");
+        all.extend(records.into_iter().rev().map(|record| String::from_utf8(record).expect("a letter")));
+        if first == 0 {
+            return all;
+        }
+        assert!(first < before, "it goes backwards");
+        before = first;
+    }
+}
+
 fn begun_and_read_back(store: &impl Journal) {
     wait(store.commit(start(run(1), "order-1", &[b"a", b"b"]))).expect("written");
     wait(store.commit(add(run(1), 2, &[b"c"]))).expect("written");
     assert_eq!(store.records(run(1)), Ok(vec![b"a".to_vec(), b"b".to_vec(), b"c".to_vec()]));
     assert_eq!(store.records(run(2)), Ok(vec![]));
+    assert_eq!(read_backwards(store, run(1), u64::MAX), ["c", "b", "a"]);
+    assert_eq!(read_backwards(store, run(1), 1), ["a"], "from the middle of a commit");
+    assert_eq!(read_backwards(store, run(1), 0), [""; 0]);
+    assert_eq!(read_backwards(store, run(2), u64::MAX), [""; 0]);
     assert_eq!(store.run(run(1)), Ok(Some(RunRow::Live(live("order-1")))));
     assert_eq!(store.run(run(2)), Ok(None));
     assert_eq!(store.live(), Ok(vec![(run(1), live("order-1"))]));

@@ -73,11 +73,32 @@ pub fn decode(bytes: &[u8]) -> Result<Entry, FormatError> {
 /// Returns any row of the store's tables as a record.
 pub(crate) fn encode_row(row: &impl Serialize) -> Vec<u8> {
     // Most events fit into this, so most records are one allocation.
-    let mut bytes = Vec::with_capacity(256);
+    let mut bytes = Vec::with_capacity(1024);
     bytes.extend_from_slice(&[0; HEADER]);
-    let plain = postcard::to_extend(row, bytes)
+    let plain = postcard::serialize_with_flavor(row, Behind(bytes))
         .expect("rows are structs, enums and sized lists, and a growing list takes any number of bytes");
     seal(plain)
+}
+
+/// Takes what postcard writes slice by slice; its own way of extending a list goes byte by byte.
+struct Behind(Vec<u8>);
+
+impl postcard::ser_flavors::Flavor for Behind {
+    type Output = Vec<u8>;
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.push(byte);
+        Ok(())
+    }
+
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<Vec<u8>> {
+        Ok(self.0)
+    }
 }
 
 /// Reads a row from a record.

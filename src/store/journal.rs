@@ -193,6 +193,17 @@ pub trait Journal: Send + Sync + 'static {
             .collect())
     }
 
+    /// Returns the last records of a run below number `before`, in order, and the number of the first of them: at least
+    /// one if there are any, and no more than were committed together where the store knows.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    fn records_back(&self, run: RunKey, before: u64) -> Result<(u64, Vec<Vec<u8>>), StoreError> {
+        let mut records = self.records(run)?;
+        records.truncate(usize::try_from(before).unwrap_or(usize::MAX));
+        Ok((0, records))
+    }
+
     /// Returns the pinned definition with this fingerprint.
     ///
     /// # Errors

@@ -227,6 +227,10 @@ impl Journal for RedbStore {
         self.read(|tx| tables::records_from(tx, run, from, bytes))
     }
 
+    fn records_back(&self, run: RunKey, before: u64) -> Result<(u64, Vec<Vec<u8>>), StoreError> {
+        self.read(|tx| tables::records_back(tx, run, before))
+    }
+
     fn definition(&self, fingerprint: [u8; 32]) -> Result<Arc<[u8]>, StoreError> {
         self.read(|tx| tables::definition(tx, &fingerprint))
     }

@@ -237,6 +237,23 @@ pub(super) fn records_from(tx: &ReadTransaction, run: RunKey, from: u64, bytes: 
     Ok(records)
 }
 
+/// Returns the records of a run's last commit that begins below number `before`, and the number of the first.
+pub(super) fn records_back(tx: &ReadTransaction, run: RunKey, before: u64) -> Result<(u64, Vec<Vec<u8>>), Fault> {
+    let (by_run, journal) = (tx.open_table(BY_RUN)?, tx.open_table(JOURNAL)?);
+    let Some(last) = by_run.range::<&[u8; 24]>(&place(run, 0)..&place(run, before))?.next_back().transpose()? else {
+        return if before > 0 && summary(tx, run)?.is_some() {
+            Err(Fault::Damaged(format!("run {run}: event 0 is missing")))
+        } else {
+            Ok((0, Vec::new()))
+        };
+    };
+    let (key, row) = last;
+    let (_, first) = run_and_number(key.value());
+    let mut records = records_of(&journal, key.value(), Pointer::of_bytes(row.value()))?;
+    records.truncate(usize::try_from(before - first).unwrap_or(usize::MAX));
+    Ok((first, records))
+}
+
 /// Goes through the records of a run, commit by commit, from number `from` on, until `take` has enough.
 fn each_bundle(
     tx: &ReadTransaction,

@@ -5,6 +5,7 @@
 //! the disk, and what reached it is known only when the file is opened again. So nothing is ever tried twice.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -168,6 +169,7 @@ impl Writer {
         let mut refused = Vec::new();
         let mut records = 0;
         {
+            let mut rows = Vec::with_capacity(jobs.len());
             let mut tables = Tables::open(&tx)?;
             for (index, job) in jobs.iter().enumerate() {
                 let tail = self.runs.get(&job.run).copied();
@@ -183,7 +185,12 @@ impl Writer {
                 if begins_again && !awake(Bug::TakenUpStaysFinal) {
                     tables.take_up(job.run)?;
                 }
-                tables.insert(job, &mut self.next_sequence)?;
+                if job.count > 0 {
+                    rows.push((self.next_sequence, job.bundle.as_slice()));
+                    tables.point(job, self.next_sequence)?;
+                    self.next_sequence += 1;
+                }
+                tables.insert(job)?;
                 records += u64::from(job.count);
                 self.pace.saw(tail.map(|tail| tail.group));
                 if job.finish.is_some() {
@@ -193,6 +200,7 @@ impl Writer {
                     self.runs.insert(job.run, Tail { next: next + u64::from(job.count), group });
                 }
             }
+            tables.append(&rows)?;
         }
         if refused.len() == jobs.len() {
             tx.abort()?;
@@ -307,15 +315,31 @@ impl<'tx> Tables<'tx> {
         Ok(())
     }
 
-    fn insert(&mut self, job: &Job, next_sequence: &mut u64) -> Result<(), Fault> {
-        let run = job.run.0.as_bytes();
-        if job.count > 0 {
-            let (sequence, place) = (*next_sequence, place(job.run, job.first));
-            *next_sequence += 1;
-            self.journal.insert(sequence, job.bundle.as_slice())?;
-            let pointer = Pointer::new(&place, sequence, job.count, job.sum);
-            self.by_run.insert(&place, &pointer.to_bytes())?;
+    /// Puts the rows of a group behind all others. In one go this costs half of what row by row does; for a lone row it
+    /// would cost a page more.
+    fn append(&mut self, rows: &[(u64, &[u8])]) -> Result<(), Fault> {
+        if let [(sequence, bundle)] = rows {
+            self.journal.insert(sequence, bundle)?;
+            return Ok(());
         }
+        let mut end = self.journal.upper_bound_mut(Bound::<u64>::Unbounded)?;
+        for (sequence, bundle) in rows {
+            end.insert_before(sequence, bundle)?;
+        }
+        Ok(end.close()?)
+    }
+
+    /// Says where the records of a commit are.
+    fn point(&mut self, job: &Job, sequence: u64) -> Result<(), Fault> {
+        let place = place(job.run, job.first);
+        let pointer = Pointer::new(&place, sequence, job.count, job.sum);
+        self.by_run.insert(&place, &pointer.to_bytes())?;
+        Ok(())
+    }
+
+    /// Writes what a commit has besides its records.
+    fn insert(&mut self, job: &Job) -> Result<(), Fault> {
+        let run = job.run.0.as_bytes();
         if let Some(start) = &job.start {
             opened(&mut self.ids, self.tx, IDS)?.insert(start.id.as_str(), run)?;
             if let Some(definition) = &start.definition {

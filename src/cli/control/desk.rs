@@ -166,7 +166,7 @@ impl Desk {
                 let watched = Watched::default();
                 let work = async {
                     let (run, was_final) = self.start(running, task).await?;
-                    watched.want(HashSet::from([run]), Some(running.engine.report(run)?.run_id));
+                    watched.want(HashSet::from([run]), Some(running.engine.id(run)?));
                     let report = rest(running, run, stay).await?;
                     Ok::<_, Problem>(self.rested(running, report, was_final))
                 };

@@ -261,8 +261,11 @@ impl Session {
                 Problem::new(code, format!("interrupted; process {} goes on with it", client.pid))
                     .help("`flowrun list` shows how it stands, `flowrun resume RUN` stays with it again.")
             }
-            Operator::Local(_) => Problem::new(code, "interrupted before it was begun")
-                .help("What was recorded is safe; `flowrun resume` goes on with everything that is unfinished."),
+            Operator::Local(_) => Problem {
+                untouched: true,
+                ..Problem::new(code, "interrupted before it was begun")
+                    .help("What was recorded is safe; `flowrun resume` goes on with everything that is unfinished.")
+            },
         }
     }
 

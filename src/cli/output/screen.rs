@@ -31,6 +31,8 @@ pub(in crate::cli) struct Screen {
     width: usize,
     /// How this program is called again for the same store.
     command: Arc<str>,
+    /// How it was called this time.
+    called: Arc<str>,
 }
 
 impl Screen {
@@ -54,6 +56,7 @@ impl Screen {
             out_is_terminal: out,
             width: width.unwrap_or(WIDTH_OF_PIPES),
             command: command(global, program).into(),
+            called: called(program).into(),
         }
     }
 
@@ -125,6 +128,16 @@ impl Screen {
         format!("{} {rest}", self.command)
     }
 
+    /// Returns the command line that this process was called with.
+    pub(in crate::cli) fn called(&self) -> &str {
+        &self.called
+    }
+
+    /// Says what to type next.
+    pub(in crate::cli) fn next(&self, word: &str, line: &str) {
+        self.say(&format!("{}     {}", self.err.text(Tone::Quiet, word), self.err.text(Tone::Strong, line)));
+    }
+
     /// Writes why something could not be done.
     pub(in crate::cli) fn problem(&self, problem: &Problem) {
         if !self.is_text() {
@@ -173,6 +186,12 @@ fn command(global: &Global, program: &str) -> String {
         return program.to_owned();
     }
     format!("{program} --store {}", shell_word(&global.store.to_string_lossy()))
+}
+
+/// Returns how this program was called.
+fn called(program: &str) -> String {
+    let words = std::env::args_os().skip(1).map(|word| shell_word(&word.to_string_lossy()));
+    std::iter::once(program.to_owned()).chain(words).collect::<Vec<_>>().join(" ")
 }
 
 /// Quotes a word for a shell if it needs quotes.

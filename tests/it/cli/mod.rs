@@ -1,4 +1,5 @@
 //! The program from outside: its exit codes, its JSON, its two streams.
+mod batch;
 mod bench;
 mod codes;
 mod db;

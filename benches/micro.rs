@@ -1,0 +1,127 @@
+//! What the parts of a step cost, each by itself and without a disk: the machine, a template, the journal's records.
+//!
+//! `cargo bench --bench micro` runs it. The parts are those of `flowrun bench`: a step that passes an order of 500 bytes on.
+//! What a step costs as a whole, and where, is in `docs/benchmarks.md`.
+
+use std::hint::black_box;
+use std::sync::Arc;
+
+use criterion::{BatchSize, Criterion};
+use flowrun::definition::Definition;
+use flowrun::engine::Workflow;
+use flowrun::limits::Limits;
+use flowrun::machine::event::{CallId, CallKind, Entry, Event, Place, RunStarted};
+use flowrun::machine::{Command, Input, Machine, key};
+use flowrun::names::RunKey;
+use flowrun::payload::Payload;
+use flowrun::store::format;
+use flowrun::template::{Scope, StepScope, Template};
+use flowrun::time::{SystemClock, Timestamp};
+use flowrun::{Registry, World};
+use serde_json::{Value, json};
+
+/// The same as in the program `flowrun`.
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const WORKFLOW: &str = r#"flowrun: 1
+name: two
+steps:
+  first: { uses: core.pass, with: { order: "{{ input.order }}" } }
+  second: { uses: core.pass, with: { order: "{{ steps.first.output.order }}" } }
+"#;
+
+const NOW: Timestamp = Timestamp(1_764_000_000_000);
+
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args();
+    machine(&mut criterion);
+    template(&mut criterion);
+    journal(&mut criterion);
+    criterion.final_summary();
+}
+
+/// The end of one attempt and the start of the next: the input is rendered and written, the key made.
+fn machine(criterion: &mut Criterion) {
+    let workflow = workflow();
+    criterion.bench_function("machine: one step", |bencher| {
+        bencher.iter_batched(
+            || begun(&workflow),
+            |(mut machine, ended)| {
+                let advance = machine.advance(NOW, ended).expect("the step ends");
+                (machine, black_box(advance))
+            },
+            BatchSize::SmallInput,
+        );
+    });
+}
+
+fn template(criterion: &mut Criterion) {
+    let (with, errors) = Template::parse(&json!({ "order": "{{ steps.first.output.order }}" }));
+    assert!(errors.is_empty(), "{errors:?}");
+    let mut scope = Scope::default();
+    let first = StepScope { status: "succeeded", output: Some(Arc::new(order())), ..StepScope::default() };
+    scope.steps.insert("first".into(), first);
+    let limits = Limits::default();
+    criterion.bench_function("template: an order of 500 bytes", |bencher| {
+        bencher.iter(|| black_box(&with).render(&scope, &limits).expect("the order is there"));
+    });
+}
+
+fn journal(criterion: &mut Criterion) {
+    let call = CallId { place: Place { step: "first".into(), item: None }, member: 0, kind: CallKind::Forward };
+    let output = Payload::from_text(order().to_string()).expect("it is JSON");
+    let entry = Entry { at: NOW, event: Event::CallSucceeded { call, attempt: 1, output } };
+    criterion.bench_function("journal: encode an output of 500 bytes", |bencher| {
+        bencher.iter(|| format::encode(black_box(&entry)));
+    });
+    let record = format::encode(&entry);
+    criterion.bench_function("journal: decode an output of 500 bytes", |bencher| {
+        bencher.iter(|| format::decode(black_box(&record)).expect("it was just encoded"));
+    });
+}
+
+/// Returns a run whose first step is under way, and how that step ends.
+fn begun(workflow: &Workflow) -> (Machine, Input) {
+    let run = RunKey(uuid::Uuid::from_u128(7));
+    let started = RunStarted {
+        id: "order-1".into(),
+        workflow: "two".into(),
+        definition: workflow.fingerprint,
+        input: Payload::of(order()),
+        salt: key::salt([7; 16], run),
+        deadline: None,
+    };
+    let (mut machine, _) = Machine::accept(run, Arc::clone(&workflow.plan), Limits::default(), started, NOW);
+    let mut begun = machine.advance(NOW, Input::Begin).expect("a new run begins");
+    let Some(Command::Call { call, attempt, input, .. }) = begun.commands.pop() else {
+        panic!("the first step is called, not {:?}", begun.commands);
+    };
+    (machine, Input::Ended { call, attempt, result: Ok(input) })
+}
+
+fn workflow() -> Workflow {
+    let definition = Definition {
+        path: "two.yaml".to_owned(),
+        text: WORKFLOW.to_owned(),
+        files: indexmap::IndexMap::new(),
+        config: json!({}),
+    };
+    let (loaded, findings) = definition.reopen(&Limits::default());
+    assert!(findings.is_empty(), "{findings:?}");
+    let loaded = loaded.expect("there are no findings");
+    let handlers = Registry::new().build(&World::in_memory(Arc::new(SystemClock))).expect("built-in handlers");
+    Workflow::compile(&loaded, &handlers.contracts()).expect("it compiles")
+}
+
+/// Returns what has an order of 500 bytes.
+fn order() -> Value {
+    let order = json!({
+        "order_id": "order-1",
+        "customer": { "name": "Ada", "email": "ada@example.test" },
+        "items": [{ "sku": "A-100", "quantity": 2, "price": 1999 }],
+        "note": "x".repeat(362),
+    });
+    json!({ "order": order })
+}
