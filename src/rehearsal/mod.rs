@@ -3,6 +3,10 @@
 //! The workflow's own handlers are never called. Every one is played: it does in an outside of its own what a course
 //! says, or what chance says, and the engine does the rest, in virtual time, over a store in memory. What comes out is
 //! judged by what can be seen, so that a search that is wrong about the engine is found out.
+//!
+//! Not every course can be played. The engine begins all that may begin at once: a call that the course had no time for
+//! is begun and comes to nothing, which is not the same where its step has items, goes on after errors and is a pivot. A
+//! condition over an item is as its made-up value has it.
 
 mod judge;
 #[cfg(test)]

@@ -21,6 +21,11 @@ fn many(otherwise: u64) -> std::ops::Range<u64> {
     first..first + number("FLOWRUN_REHEARSALS").unwrap_or(otherwise)
 }
 
+/// Tells whether somebody wants other workflows than usual, of which less is known.
+fn is_chosen() -> bool {
+    ["FLOWRUN_SEED", "FLOWRUN_REHEARSALS"].iter().any(|name| std::env::var_os(name).is_some())
+}
+
 struct Small {
     text: String,
     loaded: Loaded,
@@ -87,7 +92,7 @@ fn what_the_explorer_finds_happens_on_the_engine() {
     let all: Vec<String> =
         wrong.iter().flat_map(|(seed, told)| told.iter().map(move |told| format!("seed {seed}: {told}"))).collect();
     assert!(all.is_empty(), "{} of {problems} problems do not show:\n{}", all.len(), all.join("\n"));
-    assert!(problems > 20, "only {problems} problems were found");
+    assert!(problems > 20 || is_chosen(), "only {problems} problems were found");
 }
 
 #[test]
@@ -105,7 +110,7 @@ fn what_happens_on_the_engine_by_chance_the_explorer_has_found() {
             assert!(beyond.is_empty(), "seed {seed}, run {run}: {beyond:?}\n{played:#?}\n{}", small.text);
         }
     }
-    assert!(shown > 20, "chance came to only {shown} problems");
+    assert!(shown > 20 || is_chosen(), "chance came to only {shown} problems");
 }
 
 #[test]

@@ -94,7 +94,9 @@ impl Troupe {
                 if attempt.is_none() {
                     self.unexpected.push(format!("an attempt of {spot:?} that the course does not have"));
                 }
-                (attempt, hold, Duration::ZERO)
+                // A death cuts off whatever else is under way, so the rest of this instant goes first.
+                let dies = matches!(attempt, Some(Attempt::CutOff(_)));
+                (attempt, hold, if dies { Duration::from_secs(10) } else { Duration::ZERO })
             }
             Book::Chance(dice) => {
                 let attempt = member.map_or(Attempt::Succeeded, |member| dice.attempt(&member, may_die));
@@ -188,7 +190,11 @@ impl Troupe {
         let failed = || Err(StepError::permanent("rehearsal.not_undone", "as the rehearsal wants it"));
         let Some(member) = self.member(spot).cloned() else { return failed() };
         let wanted = match &mut self.book {
-            Book::Course(roles) => roles.entry(spot).or_default().undos.pop_front(),
+            Book::Course(roles) => match roles.get_mut(&spot) {
+                Some(role) => role.undos.pop_front(),
+                // What the course had no time for has done nothing either.
+                None => return Ok(Reply::Output(Payload::of(sample_of(contract)?))),
+            },
             Book::Chance(dice) => Some(if dice.in_100(12) { UndoEnd::Failed } else { UndoEnd::Done }),
         };
         match wanted {
