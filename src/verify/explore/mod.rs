@@ -1,7 +1,7 @@
 //! The explorer: every interleaving of a small workflow, one small step after the other. It is the ground truth that the
 //! faster search is held against.
 //!
-//! It owns the search, cheapest runs first, and nothing else: what can happen next is for the [`rules`], one function each,
+//! It owns the search, cheapest runs first, and nothing else: what can happen next is for `rules`, one function each,
 //! written to be read beside SPEC section 6 and with no short cut. Its states grow with the product of all that can be
 //! under way at once, so it is for workflows of a few steps.
 //!

@@ -1,6 +1,6 @@
 //! All that can happen next in a run: the list of the rules, each of which is a function of its own beside this file.
 
-use crate::verify::sketch::Sketch;
+use crate::verify::sketch::{Sketch, Step};
 
 use super::after::After;
 use super::state::{Phase, State};
@@ -17,16 +17,17 @@ pub(super) struct Rules<'s> {
 impl<'s> Rules<'s> {
     /// Returns the rules for a sketch.
     pub fn new(sketch: &'s Sketch) -> Self {
-        let mut depends = vec![vec![false; sketch.steps.len()]; sketch.steps.len()];
-        for step in 0..sketch.steps.len() {
-            let mut left = sketch.steps[step].needs.clone();
+        let of = |step: &Step| {
+            let mut depends = vec![false; sketch.steps.len()];
+            let mut left = step.needs.clone();
             while let Some(need) = left.pop() {
-                if !std::mem::replace(&mut depends[step][need], true) {
+                if !std::mem::replace(&mut depends[need], true) {
                     left.extend(&sketch.steps[need].needs);
                 }
             }
-        }
-        Self { sketch, depends }
+            depends
+        };
+        Self { sketch, depends: sketch.steps.iter().map(of).collect() }
     }
 
     /// Tells whether a step depends on another, through others too.

@@ -62,11 +62,11 @@ fn smaller(sketch: &Sketch) -> Vec<Sketch> {
             for m in 1..members.len() {
                 with(&|s| drop_member(s, ix, m));
             }
-            for m in 0..members.len() {
+            for (m, member) in members.iter().enumerate() {
                 for change in MEMBER {
                     with(&|s| s.steps[ix].act = changed(&s.steps[ix].act, m, &change));
                 }
-                for ending in 0..members[m].endings.len() {
+                for ending in 0..member.endings.len() {
                     let gone = |member: &mut Member| drop(member.endings.remove(ending));
                     with(&|s| s.steps[ix].act = changed(&s.steps[ix].act, m, &gone));
                     let plain = |member: &mut Member| {

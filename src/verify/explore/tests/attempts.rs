@@ -1,6 +1,6 @@
 use super::*;
-use crate::verify::explore::state::Now;
-use crate::verify::findings::{Attempt, Missing, Reader, Spot, World};
+use crate::verify::explore::state::{Now, Phase, Stage, Verdict};
+use crate::verify::findings::{Answer, Attempt, Missing, Reader, Spot, Stop, UndoEnd, World};
 use crate::verify::sketch::{OnSkip, StepEnding};
 
 const LEFT: Problem = Problem::LeftByUndone((0, 0));
@@ -259,4 +259,79 @@ fn a_step_is_unknown_if_a_member_is_that_was_not_undone() {
     // Both members fail; or the run is cancelled while the first is under way, and that fails.
     shows(&of(None), &[(Problem::Invariant(1), 2)]);
     shows(&of(Some(undo())), &[(Problem::Invariant(0), 2), (Problem::Invariant(1), 2)]);
+}
+
+/// The place of the only member of the first step.
+const SPOT: Spot = Spot { step: 0, item: None, member: 0 };
+
+#[test]
+fn only_an_unclear_end_is_asked_about_and_owed() {
+    let first =
+        Member { endings: vec![clear(), unclear()], confirm: Some(confirm(true)), undo: Some(undo()), ..member() };
+    let sketch = sketch(vec![one(first)]);
+    let failed = |ending| Told::Tried(SPOT, Attempt::Failed(ending, World::Nothing));
+    let mut clearly = Walk::new(&sketch);
+    clearly.by(&Told::Called(SPOT)).by(&failed(0)).to(|state| state.phase == Phase::Back);
+    clearly.to(|state| state.phase == Phase::Undone);
+    let mut unclearly = Walk::new(&sketch);
+    unclearly.by(&Told::Called(SPOT)).by(&failed(1));
+    // What has no effect may be found to be done or not.
+    for answer in [Answer::Done, Answer::NotDone, Answer::Unknown] {
+        assert!(unclearly.can(&Told::Confirmed(SPOT, answer)), "{answer:?}");
+    }
+}
+
+#[test]
+fn who_cannot_be_asked_says_nothing() {
+    let asked = Confirm { reads: vec![read(0, Aspect::OwnOutput)], ..confirm(true) };
+    let first = Member { endings: vec![unclear()], confirm: Some(asked), ..charge_by_key() };
+    let sketch = sketch(vec![one(first)]);
+    for world in [World::Nothing, World::Done] {
+        let mut walk = Walk::new(&sketch);
+        walk.by(&Told::Called(SPOT)).by(&Told::Tried(SPOT, Attempt::Failed(0, world)));
+        assert!(walk.can(&Told::Confirmed(SPOT, Answer::Unknown)));
+        assert!(!walk.can(&Told::Confirmed(SPOT, Answer::Done)) && !walk.can(&Told::Confirmed(SPOT, Answer::NotDone)));
+    }
+}
+
+#[test]
+fn a_stop_between_two_attempts_forgets_no_unclear_one() {
+    let endings = vec![retried(unclear()), retried(clear())];
+    let mut sketch = sketch(vec![one(Member { attempts: 3, endings, harmless: true, ..charge_by_key() })]);
+    sketch.invariants = vec![never("s0.failed and charged"), never("s0.failed")];
+    shows(&sketch, &[(Problem::Invariant(1), 1)]);
+}
+
+#[test]
+fn a_stop_during_an_undo_lets_it_end_and_calls_nobody() {
+    let first = Member { endings: vec![taken_by(1, unclear())], undo: Some(undo()), ..charge_by_key() };
+    let sketch = sketch(vec![call(vec![first, member()])]);
+    let mut walk = Walk::new(&sketch);
+    walk.by(&Told::Called(SPOT)).by(&Told::Tried(SPOT, Attempt::Failed(0, World::Done)));
+    walk.by(&Told::Stopped(Stop::Cancelled)).by(&Told::PutRight(SPOT, UndoEnd::Done));
+    assert_eq!(walk.state.steps[0].stage, Stage::Ended(Verdict::Unknown));
+    assert!(!walk.can(&Told::Called(Spot { member: 1, ..SPOT })));
+}
+
+/// A second step that misses something if the first is unknown: at so many faults.
+fn faults_to_be_unknown(first: Step) -> Option<u32> {
+    let misses = one(Member { reads: vec![read(0, Aspect::Via)], ..member() });
+    let second = after(&[0], when(Truth::Ended(0, StepEnding::Unknown), misses));
+    let sketch = sketch(vec![on_error(OnError::Continue, first), second]);
+    let missing = Missing { reader: Reader::With((1, 0)), read: 0, step: 0, what: Aspect::Via };
+    problems(&sketch).get(&Problem::Missing(missing)).copied()
+}
+
+#[test]
+fn an_undo_that_failed_is_a_fault_unless_it_could_not_be_called_and_makes_the_step_unknown() {
+    let first =
+        |undo, confirm| Member { endings: vec![taken_by(1, unclear())], undo: Some(undo), confirm, ..charge_by_key() };
+    assert_eq!(faults_to_be_unknown(call(vec![first(undo(), None), member()])), Some(2));
+    let cannot = Undo { reads: vec![read(0, Aspect::OwnOutput)], ..undo() };
+    assert_eq!(faults_to_be_unknown(call(vec![first(cannot.clone(), None), member()])), Some(1));
+    let minds = Undo { if_absent: IfAbsent::Error, ..undo() };
+    assert_eq!(faults_to_be_unknown(call(vec![first(minds, None), member()])), Some(1));
+    // Also of what a confirm has found not done, and may still come.
+    assert_eq!(faults_to_be_unknown(call(vec![first(cannot, Some(confirm(false))), member()])), Some(1));
+    assert_eq!(faults_to_be_unknown(call(vec![first(undo(), Some(confirm(false))), member()])), Some(2));
 }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::verify::explore::state::Phase;
-use crate::verify::findings::{Attempt, Missing, Reader, Spot, Stop, UndoEnd};
+use crate::verify::findings::{Attempt, Missing, Reader, Spot, Stop, UndoEnd, World};
 
 #[test]
 fn a_cancel_stops_a_run_at_any_moment_but_not_behind_a_pivot() {
@@ -12,6 +12,24 @@ fn a_cancel_stops_a_run_at_any_moment_but_not_behind_a_pivot() {
     // The first is the pivot: a cancel before its end is accepted, and what shows in the drain forbids the undo.
     plain.steps[0].pivot = true;
     finds(&plain, &[], &[Person::PastPivot(0)], &[Part::Step(0), Part::Step(1)]);
+}
+
+#[test]
+fn a_pivot_is_past_with_its_first_item_and_the_first_cause_is_kept() {
+    let items = Step { pivot: true, items: Some(Vec::new()), concurrency: 1, ..fails() };
+    let list = sketch(vec![items, fails()]);
+    let mut walk = Walk::new(&list);
+    let item = |item| Spot { step: 0, item: Some(item), member: 0 };
+    walk.to(|state| state.steps[0].items == 2).by(&Told::Called(item(0)));
+    assert!(walk.can(&Told::Stopped(Stop::Cancelled)));
+    walk.by(&Told::Tried(item(0), Attempt::Succeeded)).by(&Told::Called(item(1)));
+    assert!(!walk.can(&Told::Stopped(Stop::Cancelled)));
+    let other = Spot { step: 1, item: None, member: 0 };
+    let failed = |spot| Told::Tried(spot, Attempt::Failed(0, World::Nothing));
+    walk.by(&Told::Called(other)).by(&failed(item(1)));
+    assert_eq!(walk.state.phase, Phase::Drain);
+    let last = walk.moves(&failed(other)).next().expect("it ends");
+    assert_eq!(last.told, [failed(other)], "a second failure stops nothing any more");
 }
 
 #[test]
@@ -82,8 +100,17 @@ fn an_undo_that_finds_nothing_fails_if_it_minds() {
     let late = (Problem::LeftByUndone((0, 0)), 1);
     shows(&of(IfAbsent::Ok, true), &[nothing.clone(), taken_back.clone()]);
     shows(&of(IfAbsent::Ok, false), &[nothing, taken_back.clone(), late]);
-    shows(&of(IfAbsent::Error, true), &[taken_back.clone()]);
+    shows(&of(IfAbsent::Error, true), std::slice::from_ref(&taken_back));
     shows(&of(IfAbsent::Error, false), &[taken_back]);
+}
+
+#[test]
+fn an_undo_without_an_effect_finds_what_it_undoes() {
+    let minds = Undo { if_absent: IfAbsent::Error, ..undo() };
+    let first = one(Member { undo: Some(minds), ..member() });
+    let mut both = sketch(vec![first, after(&[0], fails())]);
+    both.invariants = vec![never("s1.failed")];
+    shows(&both, &[(Problem::Invariant(0), 1)]);
 }
 
 #[test]
@@ -137,6 +164,11 @@ fn a_pivot_that_is_undone_when_it_is_passed_over_is_a_problem() {
     let mut compensates = of(unclear());
     compensates.steps[0].on_error = OnError::Compensate;
     finds(&compensates, &[], &[Person::PastPivot(0)], &[Part::Step(0)]);
+    // What a confirm found not done has failed, whatever is undone after it.
+    let mut asked = of(unclear());
+    let Act::Call(members) = &mut asked.steps[0].act else { unreachable!("it calls") };
+    members[0].confirm = Some(confirm(false));
+    shows(&asked, &[(Problem::PivotUndone((0, 0)), 2)]);
     // Before its own fallback it may be undone.
     let mut own = of(taken_by(1, unclear()));
     let Act::Call(members) = &mut own.steps[0].act else { unreachable!("it calls") };

@@ -2,7 +2,7 @@ use super::*;
 use crate::verify::explore::after::Told;
 use crate::verify::explore::rules::Rules;
 use crate::verify::explore::state::{Phase, Stage, State, Verdict};
-use crate::verify::findings::{Attempt, Missing, Reader, Spot, World};
+use crate::verify::findings::{Attempt, Missing, Reader, Spot, Stop, World};
 use crate::verify::sketch::{OnSkip, StepEnding};
 
 fn missing(reader: Reader, step: usize, what: Aspect) -> Problem {
@@ -46,9 +46,9 @@ fn a_free_condition_is_the_same_wherever_it_stands() {
     };
     shows(&of(Truth::Free(0)), &[]);
     let missed = (missing(Reader::With((1, 0)), 0, Aspect::Output), 0);
-    shows(&of(Truth::Free(1)), &[missed.clone()]);
-    shows(&of(Truth::Not(Box::new(Truth::Free(0)))), &[missed.clone()]);
-    shows(&of(Truth::Open), &[missed.clone()]);
+    shows(&of(Truth::Free(1)), std::slice::from_ref(&missed));
+    shows(&of(Truth::Not(Box::new(Truth::Free(0)))), std::slice::from_ref(&missed));
+    shows(&of(Truth::Open), std::slice::from_ref(&missed));
     shows(&of(Truth::All(vec![Truth::Free(1), Truth::Free(0)])), &[]);
     shows(&of(Truth::Any(vec![Truth::Free(1), Truth::Free(0)])), &[missed]);
 }
@@ -141,6 +141,7 @@ fn a_wait_ends_well_by_itself_and_a_signal_may_not_come() {
     let came = [Part::Step(0), Part::When(1, false)];
     let missed = [Part::Step(0), Part::When(1, false), Part::When(1, true), Part::Step(1)];
     finds(&of(waits(false, true)), &[], &[], &came);
+    finds(&of(waits(false, false)), &[], &[], &came);
     finds(&of(waits(true, true)), &[], &[], &missed);
     finds(&of(waits(true, false)), &[(Problem::WaitsForEver(0), 0)], &[], &came);
     finds(&Sketch { deadline: true, ..of(waits(true, false)) }, &[], &[], &came);
@@ -208,6 +209,14 @@ fn an_item_that_failed_stops_the_list_unless_it_is_passed_over() {
     assert_eq!((stage(&walk.state), walk.state.phase), (Stage::Calling, Phase::Forward));
     walk.by(&Told::Tried(FIRST, OK));
     assert_eq!((stage(&walk.state), walk.state.phase), (Stage::Ended(Verdict::Failed), Phase::Drain));
+    let mut either = list.clone();
+    let Act::Call(members) = &mut either.steps[0].act else { unreachable!("it calls") };
+    members[0].endings.push(unclear());
+    let mut walk = Walk::new(&either);
+    walk.to(|state| state.steps[0].items == 2);
+    walk.by(&Told::Called(FIRST)).by(&Told::Called(SECOND)).by(&Told::Tried(SECOND, BAD));
+    walk.by(&Told::Tried(FIRST, Attempt::Failed(1, World::Nothing)));
+    assert_eq!(stage(&walk.state), Stage::Ended(Verdict::Failed));
     // What is passed over is no failure of the list.
     let list = two_items(OnError::Continue, 1);
     let mut walk = Walk::new(&list);
@@ -226,11 +235,23 @@ fn a_list_that_is_cut_short_by_a_stop_has_failed() {
 }
 
 #[test]
+fn a_run_that_is_done_is_not_cancelled_any_more() {
+    let done = Sketch { deadline: true, ..sketch(vec![fine()]) };
+    let spot = Spot { item: None, ..FIRST };
+    let mut walk = Walk::new(&done);
+    walk.by(&Told::Called(spot));
+    assert!(walk.can(&Told::Stopped(Stop::Cancelled)));
+    walk.by(&Told::Tried(spot, OK));
+    assert!(!walk.can(&Told::Stopped(Stop::Cancelled)));
+}
+
+#[test]
 fn the_output_of_a_run_is_made_at_its_end_and_its_failure_is_the_runs() {
     let first = on_error(OnError::Continue, fails());
     let second = one(Member { undo: Some(undo()), ..charge_by_key() });
     let mut sketch = sketch(vec![first, second]);
     sketch.output = vec![read(0, Aspect::Output)];
+    sketch.invariants = vec![never("s0.failed and s1.ok and not refunded")];
     let missed = (missing(Reader::Output, 0, Aspect::Output), 1);
     let reached = [Part::Step(0), Part::Step(1), Part::Undo((1, 0))];
     finds(&sketch, &[missed], &[Person::UndoFails((1, 0))], &reached);

@@ -32,7 +32,7 @@ fn a_safe_call_forgets_and_a_keyed_one_does_not() {
         sketch
     };
     let left = (Problem::LeftByUndone((0, 0)), 1);
-    shows(&of(Repeat::Keyed), &[left.clone()]);
+    shows(&of(Repeat::Keyed), std::slice::from_ref(&left));
     shows(&of(Repeat::Safe), &[left, (Problem::Invariant(0), 2)]);
 }
 

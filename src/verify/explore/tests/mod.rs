@@ -5,6 +5,7 @@ mod backward;
 mod forward;
 mod judge;
 mod search;
+mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
 
