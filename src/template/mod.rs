@@ -12,10 +12,13 @@ mod eval;
 mod filters;
 mod guard;
 mod refs;
-mod syntax;
+pub(crate) mod syntax;
 mod value;
 
+pub(crate) use filters::known_filter;
+pub(crate) use refs::path;
 pub(crate) use value::kind as kind_of;
+pub(crate) use value::truth;
 
 #[cfg(test)]
 mod tests;
@@ -168,6 +171,11 @@ impl Expression {
         self.inner.divisions.clone()
     }
 
+    /// Returns its tree.
+    pub(crate) fn node(&self) -> &Node {
+        &self.inner.code
+    }
+
     /// Returns its value if it is a constant.
     #[must_use]
     pub fn literal(&self) -> Option<Value> {
@@ -217,6 +225,11 @@ impl Text {
     #[must_use]
     pub fn uses_division(&self) -> Vec<Range<usize>> {
         self.inner.divisions.clone()
+    }
+
+    /// Returns its parts.
+    pub(crate) fn parts(&self) -> &[Part] {
+        &self.inner.code
     }
 
     fn render_within(&self, scope: &Scope, budget: &mut Budget) -> Result<String, TemplateError> {
