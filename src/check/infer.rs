@@ -234,7 +234,7 @@ impl<'i, 'a> Infer<'i, 'a> {
                         }
                     }
                 }
-                fields.map_or(Type::Kind(Kind::Map), |fields| Type::Map(Rc::new(fields)))
+                fields.map_or(Type::Kind(Kind::Map), Type::map)
             }
         }
     }
@@ -540,9 +540,9 @@ pub(super) fn shape<'a>(cx: &Context<'a>, scope: &Scope<'a>, shape: &Shape) -> T
         Shape::Expression(expression) => Infer::new(cx, scope, "").quiet(expression.node()),
         Shape::Text(_) => Type::Kind(Kind::Text),
         Shape::List(items) => Type::list(Type::union(items.iter().map(|item| self::shape(cx, scope, item)).collect())),
-        Shape::Object(fields) => Type::Map(Rc::new(
-            fields.iter().map(|(name, field)| (name.clone(), self::shape(cx, scope, field))).collect(),
-        )),
+        Shape::Object(fields) => {
+            Type::map(fields.iter().map(|(name, field)| (name.clone(), self::shape(cx, scope, field))).collect())
+        }
     }
 }
 
@@ -595,7 +595,7 @@ fn math<'a>(op: MathOp, left: &Type<'a>, right: &Type<'a>) -> Type<'a> {
 /// Returns what a type leaves when its value holds as a condition.
 fn truthy<'a>(type_: &Type<'a>) -> Type<'a> {
     match type_ {
-        Type::Union(types) => {
+        Type::Union(types, _) => {
             let kept = types.iter().filter(|one| one.value().is_none_or(truth));
             Type::union(kept.map(truthy).collect())
         }

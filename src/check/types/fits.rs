@@ -370,11 +370,11 @@ fn parts_of<'t, 'a>(type_: &'t Type<'a>, parts: &mut Vec<Part<'t, 'a>>) {
     match type_ {
         Type::Any => parts.push(Part::Any),
         Type::Kind(kind) => parts.push(Part::Kind(kind.name())),
-        Type::List(item) => parts.push(Part::List(item)),
-        Type::Map(fields) => parts.push(Part::Map(fields)),
+        Type::List(item, _) => parts.push(Part::List(item)),
+        Type::Map(fields, _) => parts.push(Part::Map(fields)),
         Type::Value(value) => parts.push(Part::Value(value)),
         Type::Literal(value) => parts.push(Part::Value(value)),
-        Type::Union(types) => types.iter().for_each(|one| parts_of(one, parts)),
+        Type::Union(types, _) => types.iter().for_each(|one| parts_of(one, parts)),
         Type::Schemas(schemas) => {
             for schema in schemas {
                 let Some(views) = schema.views() else {

@@ -17,6 +17,10 @@ use schema::{excluded, field_of, items_of};
 
 /// Items of a written list whose types are kept apart.
 const ITEMS_MAX: usize = 64;
+/// Types inside each other.
+const DEPTH_MAX: usize = 24;
+/// Types beside each other.
+const UNION_MAX: usize = 32;
 
 /// What is known of a value.
 #[derive(Clone, Debug)]
@@ -28,15 +32,15 @@ pub(crate) enum Type<'a> {
     /// It is of this kind.
     Kind(Kind),
     /// It is a list of such values.
-    List(Rc<Type<'a>>),
+    List(Rc<Type<'a>>, usize),
     /// It has exactly these fields.
-    Map(Rc<Vec<(String, Type<'a>)>>),
+    Map(Rc<Vec<(String, Type<'a>)>>, usize),
     /// It is this value of the file.
     Value(&'a Value),
     /// It is this value.
     Literal(Rc<Value>),
     /// It is of one of these types.
-    Union(Rc<Vec<Type<'a>>>),
+    Union(Rc<Vec<Type<'a>>>, usize),
 }
 
 /// A kind of values, as operators and filters give them.
@@ -98,7 +102,23 @@ impl<'a> Type<'a> {
 
     /// The lists of such values.
     pub fn list(item: Self) -> Self {
-        Self::List(Rc::new(item))
+        let depth = item.depth() + 1;
+        let item = if depth > DEPTH_MAX { Self::Any } else { item };
+        Self::List(Rc::new(item), depth.min(DEPTH_MAX))
+    }
+
+    /// The maps with exactly these fields.
+    pub fn map(fields: Vec<(String, Self)>) -> Self {
+        let depth = fields.iter().map(|(_, field)| field.depth()).max().unwrap_or(0) + 1;
+        if depth > DEPTH_MAX { Self::Kind(Kind::Map) } else { Self::Map(Rc::new(fields), depth) }
+    }
+
+    /// Returns how many types are inside each other.
+    fn depth(&self) -> usize {
+        match self {
+            Self::List(_, depth) | Self::Map(_, depth) | Self::Union(_, depth) => *depth,
+            Self::Any | Self::Schemas(_) | Self::Kind(_) | Self::Value(_) | Self::Literal(_) => 0,
+        }
     }
 
     /// The values that are of one of these types.
@@ -106,20 +126,24 @@ impl<'a> Type<'a> {
         let mut all: Vec<Self> = Vec::new();
         for one in types {
             match one {
-                Self::Union(inner) => all.extend(inner.iter().cloned()),
-                Self::Any if all.iter().any(|t| matches!(t, Self::Any)) => {}
-                Self::Kind(kind) if all.iter().any(|t| matches!(t, Self::Kind(k) if *k == kind)) => {}
-                one => all.push(one),
+                Self::Union(inner, _) => inner.iter().for_each(|one| add(&mut all, one.clone())),
+                one => add(&mut all, one),
             }
         }
         match all.len() {
             0 => Self::Any,
             1 => all.remove(0),
+            // Where steps hand on what others handed on, the ways grow without end.
+            n if n > UNION_MAX => Self::Any,
             _ if all.iter().all(|t| matches!(t, Self::Schemas(_))) => {
                 let schemas = all.into_iter().filter_map(|t| if let Self::Schemas(s) = t { Some(s) } else { None });
-                Self::Schemas(schemas.flatten().collect())
+                let schemas: Vec<_> = schemas.flatten().collect();
+                if schemas.len() > UNION_MAX { Self::Any } else { Self::Schemas(schemas) }
             }
-            _ => Self::Union(Rc::new(all)),
+            _ => {
+                let depth = all.iter().map(Self::depth).max().unwrap_or(0);
+                Self::Union(Rc::new(all), depth)
+            }
         }
     }
 
@@ -136,9 +160,9 @@ impl<'a> Type<'a> {
     pub fn field(&self, name: &str) -> Field<'a> {
         match self {
             Self::Any | Self::Kind(Kind::Map) => Field::Known(Self::Any),
-            Self::List(_) => Field::None("a list"),
+            Self::List(..) => Field::None("a list"),
             Self::Kind(kind) => Field::None(a_kind(kind.name())),
-            Self::Map(fields) => match fields.iter().find(|(field, _)| field == name) {
+            Self::Map(fields, _) => match fields.iter().find(|(field, _)| field == name) {
                 Some((_, known)) => Field::Known(known.clone()),
                 None => Field::Absent(fields.iter().map(|(field, _)| Cow::Owned(field.clone())).collect()),
             },
@@ -155,7 +179,7 @@ impl<'a> Type<'a> {
                 value => Field::None(kind_of(value)),
             },
             Self::Schemas(schemas) => field_of(schemas, name),
-            Self::Union(types) => {
+            Self::Union(types, _) => {
                 let (mut known, mut listed, mut none) = (Vec::new(), None::<Vec<Cow<'a, str>>>, "null");
                 for one in types.iter() {
                     match one.field(name) {
@@ -185,9 +209,9 @@ impl<'a> Type<'a> {
     pub fn items(&self) -> Items<'a> {
         match self {
             Self::Any => Items::Known(Self::Any),
-            Self::List(item) => Items::Known(Self::clone(item)),
+            Self::List(item, _) => Items::Known(Self::clone(item)),
             Self::Kind(kind) => Items::None(a_kind(kind.name())),
-            Self::Map(_) => Items::None("a map"),
+            Self::Map(..) => Items::None("a map"),
             Self::Value(Value::Array(items)) if items.len() <= ITEMS_MAX => {
                 Items::Known(Self::union(items.iter().map(Self::Value).collect()))
             }
@@ -201,7 +225,7 @@ impl<'a> Type<'a> {
                 value => Items::None(kind_of(value)),
             },
             Self::Schemas(schemas) => items_of(schemas),
-            Self::Union(types) => {
+            Self::Union(types, _) => {
                 let (mut known, mut none) = (Vec::new(), "null");
                 for one in types.iter() {
                     match one.items() {
@@ -224,8 +248,8 @@ impl<'a> Type<'a> {
     pub fn never(&self, wanted: &str) -> Option<&'static str> {
         match self {
             Self::Any => None,
-            Self::List(_) => (wanted != "array").then_some("a list"),
-            Self::Map(_) => (wanted != "object").then_some("a map"),
+            Self::List(..) => (wanted != "array").then_some("a list"),
+            Self::Map(..) => (wanted != "object").then_some("a map"),
             Self::Kind(kind) => (!may_be(kind.name(), wanted)).then(|| a_kind(kind.name())),
             Self::Value(_) | Self::Literal(_) => {
                 let value = self.value()?;
@@ -240,7 +264,7 @@ impl<'a> Type<'a> {
                 }
                 kind
             }
-            Self::Union(types) => {
+            Self::Union(types, _) => {
                 let mut kind = None;
                 for one in types.iter() {
                     kind = kind.filter(|k| *k != "null").or(Some(one.never(wanted)?));
@@ -259,8 +283,8 @@ impl<'a> Type<'a> {
     pub fn is_only(&self, kind: &str) -> bool {
         match self {
             Self::Any => false,
-            Self::List(_) => kind == "array",
-            Self::Map(_) => kind == "object",
+            Self::List(..) => kind == "array",
+            Self::Map(..) => kind == "object",
             Self::Kind(own) => is_a(own.name(), kind),
             Self::Value(_) | Self::Literal(_) => self.value().is_some_and(|value| is_a(type_name(value), kind)),
             Self::Schemas(schemas) => schemas.iter().all(|s| {
@@ -273,7 +297,7 @@ impl<'a> Type<'a> {
                     })
                 })
             }),
-            Self::Union(types) => types.iter().all(|one| one.is_only(kind)),
+            Self::Union(types, _) => types.iter().all(|one| one.is_only(kind)),
         }
     }
 
@@ -284,7 +308,7 @@ impl<'a> Type<'a> {
                 let kept: Vec<_> = schemas.iter().flat_map(|s| s.without_null()).collect();
                 if kept.is_empty() { Self::Any } else { Self::Schemas(kept) }
             }
-            Self::Union(types) => {
+            Self::Union(types, _) => {
                 let kept = types.iter().filter(|t| !t.is_only("null")).map(Self::without_null).collect();
                 Self::union(kept)
             }
@@ -297,8 +321,8 @@ impl<'a> Type<'a> {
     pub fn presence(&self, name: &str) -> Presence {
         match self {
             Self::Schemas(schemas) => schema::presence(schemas, name),
-            Self::Union(types) => types.iter().map(|one| one.presence(name)).max().unwrap_or(Presence::Unsaid),
-            Self::Map(fields) => {
+            Self::Union(types, _) => types.iter().map(|one| one.presence(name)).max().unwrap_or(Presence::Unsaid),
+            Self::Map(fields, _) => {
                 if fields.iter().any(|(field, _)| field == name) {
                     Presence::Always
                 } else {
@@ -310,8 +334,28 @@ impl<'a> Type<'a> {
                 Some(Value::Object(_)) => Presence::Lacking,
                 _ => Presence::Unsaid,
             },
-            Self::Any | Self::Kind(_) | Self::List(_) => Presence::Unsaid,
+            Self::Any | Self::Kind(_) | Self::List(..) => Presence::Unsaid,
         }
+    }
+}
+
+/// Adds one of several types, unless it is plainly there.
+fn add<'a>(all: &mut Vec<Type<'a>>, one: Type<'a>) {
+    let known = all.iter().any(|other| match (other, &one) {
+        (Type::Any, Type::Any) => true,
+        (Type::Kind(a), Type::Kind(b)) => a == b,
+        (Type::Literal(a), Type::Literal(b)) => a == b,
+        (Type::Value(a), Type::Value(b)) => std::ptr::eq(*a, *b),
+        (Type::List(a, _), Type::List(b, _)) => Rc::ptr_eq(a, b),
+        (Type::Map(a, _), Type::Map(b, _)) => Rc::ptr_eq(a, b),
+        (Type::Schemas(a), Type::Schemas(b)) => {
+            a.len() == b.len()
+                && a.iter().zip(b).all(|(a, b)| std::ptr::eq(a.schema, b.schema) && a.non_null == b.non_null)
+        }
+        _ => false,
+    });
+    if !known && all.len() <= UNION_MAX {
+        all.push(one);
     }
 }
 
@@ -370,7 +414,7 @@ pub(crate) fn kind_of(value: &Value) -> &'static str {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::{Field, Items, Type};
+    use super::{Field, Items, Kind, Type};
 
     fn path(root: &Value, path: &str) -> String {
         let mut type_ = Type::of(root);
@@ -435,6 +479,22 @@ mod tests {
         ] {
             assert_eq!(path(&root, asked), answer, "{asked}");
         }
+    }
+
+    #[test]
+    fn types_neither_nest_nor_grow_without_end() {
+        let mut nested = Type::Kind(Kind::Text);
+        for i in 0..200_000_u64 {
+            let field = if i % 2 == 0 { Type::list(nested) } else { nested };
+            nested = Type::map(vec![("x".to_owned(), field)]);
+        }
+        assert!(nested.depth() <= super::DEPTH_MAX);
+        // What is left out must not make the type smaller: then anything is possible.
+        let roots: Vec<Value> = (0..100).map(|i| json!({ "const": i })).collect();
+        assert!(matches!(Type::union(roots.iter().map(Type::of).collect()), Type::Any));
+        assert!(matches!(Type::union(roots.iter().map(Type::Value).collect()), Type::Any));
+        let few = Type::union(roots[..2].iter().map(Type::of).collect());
+        assert!(matches!(Type::union(vec![few.clone(), few]), Type::Schemas(both) if both.len() == 2));
     }
 
     #[test]
