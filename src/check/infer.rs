@@ -347,7 +347,8 @@ impl<'i, 'a> Infer<'i, 'a> {
             "error" => (Type::of(&ERROR), 1),
             "output" => (scope.output.clone(), 1),
             "key" => (text_type(), 1),
-            "secrets" => (text_type(), names.len()),
+            // Its text is filled in only when the handler is called, and judged there.
+            "secrets" => (Type::Any, names.len()),
             "index" if scope.item.is_some() => (integer_type(), 1),
             name => match &scope.item {
                 Some((item, known)) if *item == name => (known.clone(), 1),
