@@ -1,19 +1,22 @@
-//! Whether the literals in a `with` fit the handler's input schema.
+//! Whether a `with` fits the handler's input schema.
 //!
-//! A template may become anything, so only what is written out is judged: names of fields, fields that are missing,
-//! and values without a template in them.
+//! What is written out is judged here: names of fields, fields that are missing, and values without a template in
+//! them. What a template becomes is for `flow` to judge.
 
 use std::collections::HashSet;
+use std::ops::Range;
 
 use serde_json::{Map, Value};
 
 use super::context::Context;
+use super::flow;
+use super::paths::Scope;
 use super::suggest;
 use super::types::{Schema, View, a_kind, kind_of, types_of};
 use crate::diag::{Finding, FindingCode};
 use crate::dsl::tree::join;
 use crate::plan::calls::CallAt;
-use crate::template::{Shape, Template};
+use crate::template::{Expression, Shape, Template};
 
 /// Comparisons of a value with a schema that one `with` may cost; what is beyond is left to the run.
 const WORK_MAX: usize = 20_000;
@@ -21,22 +24,22 @@ const WORK_MAX: usize = 20_000;
 const KEYWORDS: &[&str] =
     &["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minLength", "maxLength", "pattern"];
 
-/// Checks the input of every call.
-pub(crate) fn check(cx: &Context<'_>, findings: &mut Vec<Finding>) {
-    for call in cx.calls() {
-        check_call(cx, call, findings);
-    }
-}
-
-fn check_call(cx: &Context<'_>, call: &CallAt<'_>, findings: &mut Vec<Finding>) {
+/// Checks the input of a call: what it is given, with the places of templates that cannot be understood.
+pub(super) fn check_call<'a>(
+    cx: &Context<'a>,
+    call: &CallAt<'a>,
+    scope: &Scope<'a>,
+    given: Option<(&Template, HashSet<String>)>,
+    findings: &mut Vec<Finding>,
+) {
     let Some(contract) = cx.contract(call.uses) else { return };
-    let schema = Schema { schema: &contract.input, root: &contract.input };
-    let mut judge = Judge { handler: call.uses, work: WORK_MAX, broken: HashSet::new() };
-    let problems = match &call.with {
-        Some(with) => {
-            let (template, errors) = Template::parse(with.value);
-            judge.broken = errors.into_iter().map(|(inner, _)| format!("{}{inner}", with.pointer)).collect();
-            judge.value(template.shape(), schema, &with.pointer)
+    let schema = Schema::new(&contract.input, &contract.input);
+    let at = call.with.as_ref().map_or("", |with| with.pointer.as_str());
+    let mut judge = Judge { cx, scope, handler: call.uses, at, work: WORK_MAX, broken: HashSet::new() };
+    let problems = match given {
+        Some((template, broken)) => {
+            judge.broken = broken;
+            judge.value(template.shape(), schema, at)
         }
         None => {
             // A handler without an input is given null.
@@ -50,9 +53,17 @@ fn check_call(cx: &Context<'_>, call: &CallAt<'_>, findings: &mut Vec<Finding>) 
         let span = match (&call.with, problem.at_key) {
             (None, _) => cx.value(&join(&call.at, "uses")),
             (Some(_), true) => cx.key(&problem.pointer),
-            (Some(_), false) => cx.value(&problem.pointer),
+            (Some(_), false) => match problem.range {
+                Some(range) => cx.tree.inside(&problem.pointer, range),
+                None => cx.value(&problem.pointer),
+            },
         };
-        findings.push(Finding::error(problem.code, span, problem.message).help_if(problem.help));
+        let finding = if problem.code == FindingCode::MayNotFit {
+            Finding::warning(problem.code, span, problem.message)
+        } else {
+            Finding::error(problem.code, span, problem.message)
+        };
+        findings.push(finding.help_if(problem.help));
     }
 }
 
@@ -62,6 +73,8 @@ struct Problem {
     code: FindingCode,
     pointer: String,
     at_key: bool,
+    /// Where in the string, if it has a template in it.
+    range: Option<Range<usize>>,
     message: String,
     help: Option<String>,
     /// How much it speaks against this way to read the schema.
@@ -70,20 +83,27 @@ struct Problem {
     constant: Option<String>,
 }
 
-struct Judge<'h> {
+struct Judge<'h, 'a> {
+    cx: &'h Context<'a>,
+    scope: &'h Scope<'a>,
     handler: &'h str,
+    /// The JSON pointer of the whole `with`.
+    at: &'h str,
     work: usize,
     /// The JSON pointers of templates that cannot be understood; they may have been meant to become anything.
     broken: HashSet<String>,
 }
 
-impl Judge<'_> {
+impl Judge<'_, '_> {
     /// Returns what keeps a value from fitting a schema: nothing if there is a way to fit it, else the problems of the
     /// way that comes nearest.
     fn value(&mut self, shape: &Shape, schema: Schema<'_>, pointer: &str) -> Vec<Problem> {
         let Some(views) = schema.views() else { return Vec::new() };
-        if matches!(shape, Shape::Expression(_)) || views.is_empty() || self.broken.contains(pointer) {
+        if views.is_empty() || self.broken.contains(pointer) {
             return Vec::new();
+        }
+        if let Shape::Expression(expression) = shape {
+            return self.expression(expression, schema, pointer).into_iter().collect();
         }
         let mut best: Option<(usize, Vec<Problem>)> = None;
         let mut constants: Vec<(String, String)> = Vec::new();
@@ -115,6 +135,21 @@ impl Judge<'_> {
             problem.message = format!("expected one of {}", all.join(", "));
         }
         problems
+    }
+
+    fn expression(&mut self, expression: &Expression, schema: Schema<'_>, pointer: &str) -> Option<Problem> {
+        self.work = self.work.checked_sub(1)?;
+        let inner = pointer.strip_prefix(self.at).unwrap_or_default().split('/').skip(1);
+        let field = inner.fold(String::new(), |field, name| match name.parse::<usize>() {
+            Ok(index) => format!("{field}[{index}]"),
+            Err(_) if field.is_empty() => name.to_owned(),
+            Err(_) => format!("{field}.{name}"),
+        });
+        let wrong = flow::judge(self.cx, self.scope, expression, schema, self.handler, &field)?;
+        let code = if wrong.sometimes { FindingCode::MayNotFit } else { FindingCode::WrongFlow };
+        let weight = if wrong.sometimes { 1 } else { 5 };
+        let problem = misfit(pointer, wrong.message, Some(wrong.help));
+        Some(Problem { code, range: Some(wrong.range), weight, ..problem })
     }
 
     fn view(&mut self, shape: &Shape, view: &View<'_>, root: &Value, pointer: &str) -> Vec<Problem> {
@@ -157,7 +192,7 @@ impl Judge<'_> {
             let pointer = join(at, name);
             let schemas: Vec<&Value> = view.iter().filter_map(|part| part.get("properties")?.get(name)).collect();
             for schema in &schemas {
-                let found = self.value(shape, Schema { schema, root }, &pointer);
+                let found = self.value(shape, Schema::new(schema, root), &pointer);
                 problems.extend(found);
             }
             if !schemas.is_empty() {
@@ -165,7 +200,7 @@ impl Judge<'_> {
             }
             match open {
                 Some(schema @ Value::Object(_)) => {
-                    problems.extend(self.value(shape, Schema { schema, root }, &pointer))
+                    problems.extend(self.value(shape, Schema::new(schema, root), &pointer))
                 }
                 Some(_) => {}
                 None if !listed => {}
@@ -173,6 +208,7 @@ impl Judge<'_> {
                     code: FindingCode::UnknownInputField,
                     pointer,
                     at_key: true,
+                    range: None,
                     message: format!("`{}` has no input field `{name}`", self.handler),
                     help: Some(suggest::help(name, "fields here", fields.iter().copied())),
                     weight: 2,
@@ -194,6 +230,7 @@ impl Judge<'_> {
                 code: FindingCode::MissingInputField,
                 pointer: at.to_owned(),
                 at_key: true,
+                range: None,
                 message: format!("{what} {} of `{}` {are} missing", suggest::list(&quoted), self.handler),
                 help: None,
                 weight: missing.len(),
@@ -208,7 +245,7 @@ impl Judge<'_> {
         for part in view {
             let Some(schema) = part.get("items") else { continue };
             for (i, item) in items.iter().enumerate() {
-                problems.extend(self.value(item, Schema { schema, root }, &format!("{at}/{i}")));
+                problems.extend(self.value(item, Schema::new(schema, root), &format!("{at}/{i}")));
             }
         }
         let count = |key: &str| view.iter().find_map(|part| part.get(key).and_then(Value::as_u64));
@@ -254,6 +291,7 @@ fn misfit(pointer: &str, message: String, help: Option<String>) -> Problem {
         code: FindingCode::WrongLiteral,
         pointer: pointer.to_owned(),
         at_key: false,
+        range: None,
         message,
         help,
         weight: 5,

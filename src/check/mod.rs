@@ -7,6 +7,9 @@ pub mod invariant;
 
 mod context;
 mod cycles;
+mod facts;
+mod flow;
+mod infer;
 mod literals;
 mod names;
 mod paths;
@@ -33,7 +36,6 @@ pub fn check(loaded: &Loaded, contracts: &Contracts) -> Vec<Finding> {
     names::check(&cx, &mut findings);
     cycles::check(&cx, &readings, &skips, &mut findings);
     policies::check(&cx, &skips, &mut findings);
-    literals::check(&cx, &mut findings);
     warnings::missing(&cx, &readings, &skips, &mut findings);
     warnings::unused(&cx, &readings, &mut findings);
     warnings::undos(&cx, &mut findings);

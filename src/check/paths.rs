@@ -1,6 +1,7 @@
 //! Whether the names of a path exist at the place where it is read.
 
 use super::context::{Context, ENDED_RUN, ERROR, RUN, integer_type, text_type};
+use super::facts::Facts;
 use super::types::{Field, Type};
 use crate::diag::{Finding, FindingCode, Span};
 use crate::dsl::tree::join;
@@ -17,6 +18,19 @@ pub(super) struct Scope<'a> {
     pub item: Option<(&'a str, Type<'a>)>,
     /// What the call that is confirmed or undone returned.
     pub output: Type<'a>,
+    /// The call that is confirmed or undone.
+    pub afterwards: Option<After<'a>>,
+    /// What is known to hold.
+    pub facts: Facts,
+}
+
+/// A call that is confirmed or undone.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct After<'a> {
+    /// Its handler.
+    pub uses: &'a str,
+    /// Whether it is undone, and not asked about.
+    pub undo: bool,
 }
 
 /// Where a template stands, as far as it decides what it may read.
@@ -43,6 +57,13 @@ pub(super) enum Place {
 impl Place {
     fn has_secrets(self) -> bool {
         matches!(self, Self::With | Self::FallbackWith | Self::Afterwards | Self::Finally)
+    }
+}
+
+impl Scope<'_> {
+    /// Returns what can be read at a place by which nothing more is known.
+    pub fn of(place: Place, step: Option<usize>) -> Self {
+        Self { place, step, item: None, output: Type::Any, afterwards: None, facts: Facts::default() }
     }
 }
 
@@ -111,6 +132,7 @@ impl<'a> Paths<'a> {
                         }
                         _ => (FindingCode::UnknownField, format!("`{parent}` has no field `{}`", path[i])),
                     };
+                    let names: Vec<&str> = names.iter().map(|name| &**name).collect();
                     let help = self.cx.suggestions.help(&path[i], &format!("fields of `{parent}`"), names);
                     return Some(Finding::error(code, at(i), message).help(help));
                 }

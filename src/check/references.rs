@@ -8,7 +8,10 @@ use std::ops::Range;
 use serde_json::Value;
 
 use super::context::Context;
-use super::paths::{Paths, Place, Scope};
+use super::facts;
+use super::infer::Infer;
+use super::literals;
+use super::paths::{After, Paths, Place, Scope};
 use super::types::{Items, Type, kind_of};
 use crate::diag::{Finding, FindingCode, Span};
 use crate::dsl::setting;
@@ -16,7 +19,7 @@ use crate::dsl::tree::join;
 use crate::plan::calls::{self, At, CallAt, Role};
 use crate::plan::compile::condition_text;
 use crate::plan::settings;
-use crate::template::{Expression, Reference, Template, TemplateError};
+use crate::template::{Expression, Reference, Shape, Template, TemplateError};
 use crate::time::Timestamp;
 
 /// A path that was read.
@@ -108,6 +111,7 @@ impl<'a> Walk<'a, '_> {
             scope.item = Some(("item", Type::Any));
             scope.output = cx.contract(defaults.handler).map_or(Type::Any, |c| Type::of(&c.output));
             for call in &defaults.calls {
+                scope.afterwards = Some(After { uses: defaults.handler, undo: call.role == Role::Compensate });
                 self.call(call, &scope);
             }
             self.default_policies(defaults.handler);
@@ -119,27 +123,27 @@ impl<'a> Walk<'a, '_> {
     }
 
     fn scope(&self, place: Place) -> Scope<'a> {
-        Scope { place, step: None, item: None, output: Type::Any }
+        Scope::of(place, None)
     }
 
     fn step(&mut self, i: usize) {
         let cx = self.cx;
         let at = &cx.steps[i];
         let step = at.step;
-        let outside = Scope { step: Some(i), ..self.scope(Place::Step) };
+        let before = Scope { step: Some(i), ..self.scope(Place::Step) };
+        let outside = Scope { facts: cx.facts(i), ..before.clone() };
         if let Some(when) = &step.when {
-            self.expression(&condition_text(when), &join(&at.at, "when"), &outside);
+            self.expression(&condition_text(when), &join(&at.at, "when"), &before);
         }
         let mut inside = outside.clone();
         if let Some(foreach) = &step.foreach {
             let pointer = join(&at.at, "foreach");
-            if let Some(list) = self.expression(foreach, &pointer, &outside) {
-                self.is_a_list(&list, &pointer);
+            if let Some((list, type_)) = self.expression(foreach, &pointer, &outside) {
+                self.is_a_list(&list, &type_, &pointer);
+                inside.facts = inside.facts.and(facts::evaluated(list.node()));
             }
-            inside.item = Some((step.as_.as_deref().unwrap_or("item"), cx.item_type(step)));
-        } else if cx.left_out(&join(&at.at, "foreach")) {
-            inside.item = Some((step.as_.as_deref().unwrap_or("item"), Type::Any));
         }
+        inside.item = cx.item_of(i);
         if let Some(concurrency) = &step.concurrency {
             self.policy(&concurrency.0, &join(&at.at, "concurrency"));
         }
@@ -147,8 +151,8 @@ impl<'a> Walk<'a, '_> {
             let pointer = join(&at.at, "wait");
             if let Some(until) = &wait.until {
                 let pointer = join(&pointer, "until");
-                if let Some(time) = self.expression(until, &pointer, &outside) {
-                    self.is_a_time(&time, &pointer);
+                if let Some((time, type_)) = self.expression(until, &pointer, &outside) {
+                    self.is_a_time(&time, &type_, &pointer);
                 }
             }
             for (time, key) in [(&wait.for_, "for"), (&wait.timeout, "timeout")] {
@@ -163,23 +167,31 @@ impl<'a> Walk<'a, '_> {
             self.tree(with, &join(&at.at, "with"), &Scope { place: Place::With, ..inside.clone() });
         }
         for member in &at.members {
+            let mut inside = inside.clone();
             if let Some(when) = &member.when {
                 let scope = Scope { place: Place::FallbackWhen, ..inside.clone() };
-                self.expression(&condition_text(when.value), &when.pointer, &scope);
+                if let Some((when, _)) = self.expression(&condition_text(when.value), &when.pointer, &scope) {
+                    inside.facts = inside.facts.and(facts::of(when.node(), true));
+                }
             }
             let place = if member.call.role == Role::Fallback { Place::FallbackWith } else { Place::With };
             self.call(&member.call, &Scope { place, ..inside.clone() });
             let output = cx.contract(member.call.uses).map_or(Type::Any, |c| Type::of(&c.output));
-            let afterwards = Scope { place: Place::Afterwards, output, ..inside.clone() };
+            let mut afterwards = Scope { place: Place::Afterwards, output, ..inside.clone() };
             for call in member.confirm.iter().chain(&member.compensate) {
+                afterwards.afterwards = Some(After { uses: member.call.uses, undo: call.role == Role::Compensate });
                 self.call(call, &afterwards);
             }
         }
     }
 
     fn call(&mut self, call: &CallAt<'a>, scope: &Scope<'a>) {
-        if let Some(with) = &call.with {
-            self.tree(with.value, &with.pointer, scope);
+        match &call.with {
+            Some(with) => {
+                let (template, broken) = self.tree(with.value, &with.pointer, scope);
+                literals::check_call(self.cx, call, scope, Some((&template, broken)), self.findings);
+            }
+            None => literals::check_call(self.cx, call, scope, None, self.findings),
         }
         if let Some(timeout) = &call.timeout {
             self.policy(&timeout.value.0, &timeout.pointer);
@@ -220,7 +232,7 @@ impl<'a> Walk<'a, '_> {
         }
     }
 
-    fn expression(&mut self, text: &str, pointer: &str, scope: &Scope<'a>) -> Option<Expression> {
+    fn expression(&mut self, text: &str, pointer: &str, scope: &Scope<'a>) -> Option<(Expression, Type<'a>)> {
         match Expression::parse(text) {
             Ok(expression) => {
                 for reference in expression.references() {
@@ -229,7 +241,8 @@ impl<'a> Walk<'a, '_> {
                 for range in expression.uses_division() {
                     self.division(expression.references(), pointer, range);
                 }
-                Some(expression)
+                let type_ = self.infer(pointer, scope, |infer| infer.node(expression.node(), &scope.facts));
+                Some((expression, type_))
             }
             Err(error) => {
                 self.syntax(pointer, error, scope);
@@ -238,11 +251,47 @@ impl<'a> Walk<'a, '_> {
         }
     }
 
-    fn tree(&mut self, value: &Value, at: &str, scope: &Scope<'a>) {
-        let (template, errors) = Template::parse(value);
-        for (inner, error) in errors {
-            self.syntax(&format!("{at}{inner}"), error, scope);
+    /// Finds out the type of what stands in one string, and keeps what was found on the way.
+    fn infer<T>(&mut self, pointer: &str, scope: &Scope<'a>, look: impl FnOnce(&mut Infer<'_, 'a>) -> T) -> T {
+        let mut infer = Infer::new(self.cx, scope, pointer);
+        let result = look(&mut infer);
+        // Policies are read before a run, where all that they may read is there.
+        if scope.place != Place::Policy {
+            self.findings.append(&mut infer.findings);
         }
+        result
+    }
+
+    fn shape(&mut self, shape: &Shape, pointer: &str, scope: &Scope<'a>) {
+        match shape {
+            Shape::Literal(_) => {}
+            Shape::Expression(expression) => {
+                self.infer(pointer, scope, |infer| infer.node(expression.node(), &scope.facts));
+            }
+            Shape::Text(text) => self.infer(pointer, scope, |infer| infer.parts(text.parts(), &scope.facts)),
+            Shape::List(items) => {
+                for (i, item) in items.iter().enumerate() {
+                    self.shape(item, &format!("{pointer}/{i}"), scope);
+                }
+            }
+            Shape::Object(fields) => {
+                for (name, field) in fields {
+                    self.shape(field, &join(pointer, name), scope);
+                }
+            }
+        }
+    }
+
+    /// Looks at a value in which templates may stand; returns it with the places of those that cannot be understood.
+    fn tree(&mut self, value: &Value, at: &str, scope: &Scope<'a>) -> (Template, HashSet<String>) {
+        let (template, errors) = Template::parse(value);
+        let mut broken = HashSet::new();
+        for (inner, error) in errors {
+            let pointer = format!("{at}{inner}");
+            self.syntax(&pointer, error, scope);
+            broken.insert(pointer);
+        }
+        self.shape(template.shape(), at, scope);
         let references = template.references();
         for (inner, range) in template.uses_division() {
             let beside: Vec<Reference> =
@@ -252,6 +301,7 @@ impl<'a> Walk<'a, '_> {
         for (inner, reference) in references {
             self.reference(reference, format!("{at}{inner}"), scope);
         }
+        (template, broken)
     }
 
     fn syntax(&mut self, pointer: &str, error: TemplateError, scope: &Scope<'a>) {
@@ -293,7 +343,7 @@ impl<'a> Walk<'a, '_> {
         }
     }
 
-    fn is_a_time(&mut self, expression: &Expression, pointer: &str) {
+    fn is_a_time(&mut self, expression: &Expression, type_: &Type<'a>, pointer: &str) {
         const HELP: &str =
             "Give it an expression that yields a text such as `2030-01-31T12:00:00Z`, with the offset from UTC.";
         let found = if let Some(value) = expression.literal() {
@@ -303,13 +353,7 @@ impl<'a> Walk<'a, '_> {
                 None => Some(format!("this is {}", kind_of(&value))),
             }
         } else {
-            match expression.references() {
-                [path] if path.plain => {
-                    let known = self.cx.path_type(&path.path);
-                    known.and_then(|known| known.never_text()).map(|kind| format!("this is {kind}"))
-                }
-                _ => None,
-            }
+            type_.never_text().map(|kind| format!("this is {kind}"))
         };
         if let Some(found) = found {
             let message = format!("`until` needs a date and time, and {found}");
@@ -317,16 +361,13 @@ impl<'a> Walk<'a, '_> {
         }
     }
 
-    fn is_a_list(&mut self, expression: &Expression, pointer: &str) {
+    fn is_a_list(&mut self, expression: &Expression, type_: &Type<'a>, pointer: &str) {
         let kind = if let Some(value) = expression.literal() {
             if value.is_array() { None } else { Some(kind_of(&value)) }
         } else {
-            match expression.references() {
-                [path] if path.plain => match self.cx.path_type(&path.path).map(|known| known.items()) {
-                    Some(Items::None(kind)) => Some(kind),
-                    _ => None,
-                },
-                _ => None,
+            match type_.items() {
+                Items::None(kind) => Some(kind),
+                Items::Known(_) => None,
             }
         };
         if let Some(kind) = kind {

@@ -143,6 +143,10 @@ codes! {
     MissingInputField = "FR0702";
     /// A literal that does not fit the handler's input.
     WrongLiteral = "FR0703";
+    /// A value of the data flow that does not fit the handler's input.
+    WrongFlow = "FR0704";
+    /// A value of the data flow that does not fit the handler's input on some path.
+    MayNotFit = "FR0705";
 
     // 08: what can run but is probably not meant.
     /// A value that may be missing where it is read.

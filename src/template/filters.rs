@@ -23,7 +23,8 @@ pub(super) enum Outcome {
 
 /// A filter.
 #[derive(Debug)]
-pub(super) struct Filter {
+pub(crate) struct Filter {
+    /// What it is called.
     pub name: &'static str,
     /// How many arguments it needs.
     least: usize,
@@ -31,16 +32,17 @@ pub(super) struct Filter {
     pub params: &'static [&'static str],
     /// Whether its positional arguments are a list of their own: the name of a filter or test and what that takes.
     pub rest: bool,
-    pub apply: fn(&mut Budget, &Value, &Given<'_>) -> Result<Outcome, Fault>,
+    pub(super) apply: fn(&mut Budget, &Value, &Given<'_>) -> Result<Outcome, Fault>,
 }
 
 /// A test.
 #[derive(Debug)]
-pub(super) struct Test {
+pub(crate) struct Test {
+    /// What it is called; the first is the usual name.
     pub names: &'static [&'static str],
     /// How many arguments it takes.
     takes: usize,
-    pub apply: fn(&mut Budget, &Value, Option<&Value>) -> Result<bool, Fault>,
+    pub(super) apply: fn(&mut Budget, &Value, Option<&Value>) -> Result<bool, Fault>,
 }
 
 /// The arguments that a filter was given.
@@ -103,6 +105,11 @@ const fn rest(
     apply: fn(&mut Budget, &Value, &Given<'_>) -> Result<Outcome, Fault>,
 ) -> Filter {
     Filter { name, least, params, rest: true, apply }
+}
+
+/// Returns the filter of a name.
+pub(crate) fn known_filter(name: &str) -> Option<&'static Filter> {
+    FILTERS.iter().find(|filter| filter.name == name)
 }
 
 static FILTERS: &[Filter] = &[

@@ -13,12 +13,15 @@ mod filters;
 mod flow;
 mod guard;
 mod refs;
-mod syntax;
+pub(crate) mod syntax;
 mod value;
 mod write;
 
+pub(crate) use filters::known_filter;
 pub use flow::{Asked, Logic, Use};
+pub(crate) use refs::path;
 pub(crate) use value::kind as kind_of;
+pub(crate) use value::truth;
 pub use write::Assumed;
 
 #[cfg(test)]
@@ -172,6 +175,11 @@ impl Expression {
         self.inner.divisions.clone()
     }
 
+    /// Returns its tree.
+    pub(crate) fn node(&self) -> &Node {
+        &self.inner.code
+    }
+
     /// Returns its value if it is a constant.
     #[must_use]
     pub fn literal(&self) -> Option<Value> {
@@ -221,6 +229,11 @@ impl Text {
     #[must_use]
     pub fn uses_division(&self) -> Vec<Range<usize>> {
         self.inner.divisions.clone()
+    }
+
+    /// Returns its parts.
+    pub(crate) fn parts(&self) -> &[Part] {
+        &self.inner.code
     }
 
     fn render_within(&self, scope: &Scope, budget: &mut Budget) -> Result<String, TemplateError> {

@@ -158,7 +158,7 @@ impl<'n> Walk<'n> {
 }
 
 /// Returns the names of a node that is a path and nothing else, and where they stand.
-pub(super) fn path(node: &Node) -> Option<(Vec<&str>, Vec<Range<usize>>)> {
+pub(crate) fn path(node: &Node) -> Option<(Vec<&str>, Vec<Range<usize>>)> {
     match &node.kind {
         Kind::Name(name) => Some((vec![name], vec![node.range.clone()])),
         Kind::Member(base, name, range) => {

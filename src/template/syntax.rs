@@ -23,13 +23,13 @@ pub(super) const STEP_FIELDS: [&str; 4] = ["status", "output", "error", "via"];
 
 /// An expression or a part of one.
 #[derive(Debug)]
-pub(super) struct Node {
+pub(crate) struct Node {
     pub kind: Kind,
     pub range: Range<usize>,
 }
 
 #[derive(Debug)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Literal(Value),
     Name(String),
     /// `base.name` or `base['name']`, and where the name stands.
@@ -60,7 +60,7 @@ pub(super) enum Kind {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum MathOp {
+pub(crate) enum MathOp {
     Add,
     Subtract,
     Multiply,
@@ -72,7 +72,7 @@ pub(super) enum MathOp {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum CompareOp {
+pub(crate) enum CompareOp {
     Equal,
     NotEqual,
     Less,
@@ -85,14 +85,14 @@ pub(super) enum CompareOp {
 
 /// The arguments of a filter or test.
 #[derive(Debug, Default)]
-pub(super) struct Arguments {
+pub(crate) struct Arguments {
     pub positional: Vec<Node>,
     pub named: Vec<(String, Node)>,
 }
 
 /// A part of a text.
 #[derive(Debug)]
-pub(super) enum Part {
+pub(crate) enum Part {
     Text(String),
     Print(Node),
     If(Node, Vec<Part>, Vec<Part>),
@@ -104,7 +104,7 @@ pub(super) enum Part {
 }
 
 #[derive(Debug)]
-pub(super) struct For {
+pub(crate) struct For {
     pub names: Vec<String>,
     pub iter: Node,
     pub filter: Option<Node>,

@@ -49,7 +49,7 @@ pub(crate) fn kind(value: &Value) -> &'static str {
 }
 
 /// Whether a value holds as a condition.
-pub(super) fn truth(value: &Value) -> bool {
+pub(crate) fn truth(value: &Value) -> bool {
     match value {
         Value::Null => false,
         Value::Bool(bool) => *bool,

@@ -64,7 +64,7 @@ pub fn contracts() -> Contracts {
                                 "kind": { "const": "invoice" }, "days": { "type": "integer" } } }
                         ] }
                     } }),
-                    json!({ "type": "object", "properties": {
+                    json!({ "type": "object", "required": ["paymentId"], "properties": {
                         "paymentId": { "type": "string" }, "amount": { "type": "integer" } } }),
                 ),
             ),
@@ -80,7 +80,7 @@ pub fn contracts() -> Contracts {
             handler(
                 "payment.queue",
                 json!({ "type": "object", "properties": { "order_id": { "type": "string" } } }),
-                json!({ "type": "object", "properties": { "ticket": { "type": "string" } } }),
+                json!({ "type": "object", "required": ["ticket"], "properties": { "ticket": { "type": "string" } } }),
             ),
         ),
         errors(
@@ -96,6 +96,21 @@ pub fn contracts() -> Contracts {
                     json!({ "type": "object", "properties": { "mail_id": { "type": "string" } } }),
                 ),
             ),
+        ),
+        handler(
+            "pricing.quote",
+            json!({ "type": "object", "required": ["sku"], "properties": { "sku": { "type": "string" } } }),
+            json!({ "type": "object", "required": ["total", "cents", "rate", "note", "currency", "lines", "best"],
+                "properties": {
+                    "total": { "type": "string" }, "cents": { "type": "integer" }, "rate": { "type": "number" },
+                    "note": { "type": ["string", "null"] }, "currency": { "enum": ["EUR", "USD", "GBP"] },
+                    "coupon": { "type": "string" },
+                    "lines": { "type": "array", "items": { "$ref": "#/$defs/Priced" } },
+                    "best": { "anyOf": [{ "$ref": "#/$defs/Priced" }, { "type": "null" }] }
+                },
+                "$defs": { "Priced": { "type": "object", "required": ["productId", "quantity"], "properties": {
+                    "productId": { "type": "integer" }, "quantity": { "type": "integer" }, "label": { "type": "string" }
+                } } } }),
         ),
         handler(
             "audit.record",

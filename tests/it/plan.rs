@@ -40,7 +40,7 @@ steps:
     pivot: true
     with: { order_id: "{{ input.orderId }}", amount: "{{ steps.reserve.output.total }}" }
     fallback:
-      - { name: queue, errors: [payment.declined], when: input.later, uses: payment.queue, with: { order_id: "{{ steps.lines.output[0] }}" } }
+      - { name: queue, errors: [payment.declined], when: input.later, uses: payment.queue, with: { order_id: "{{ steps.lines.output[0].productId }}" } }
   settled: { when: steps.charge.via == "queue", wait: { signal: payment.settled, until: steps.reserve.output.expires_at } }
   pause: { needs: [charge], wait: { for: 90s } }
   end: { needs: [settled, pause], uses: core.pass, on_error: continue, with: { a: "{{ steps.charge.output.paymentId | default('') }}" } }
