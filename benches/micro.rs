@@ -1,4 +1,5 @@
-//! What the parts of a step cost, each by itself and without a disk: the machine, a template, the journal's records.
+//! What the parts of a step cost, each by itself and without a disk: the machine, a template, the journal's records; and
+//! what a proof costs.
 //!
 //! `cargo bench --bench micro` runs it. The parts are those of `flowrun bench`: a step that passes an order of 500 bytes on.
 //! What a step costs as a whole, and where, is in `docs/benchmarks.md`.
@@ -7,13 +8,14 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion};
-use flowrun::definition::Definition;
+use flowrun::definition::{Definition, Loaded, Overrides};
 use flowrun::engine::Workflow;
 use flowrun::limits::Limits;
 use flowrun::machine::event::{CallId, CallKind, Entry, Event, Place, RunStarted};
 use flowrun::machine::{Command, Input, Machine, key};
 use flowrun::names::RunKey;
 use flowrun::payload::Payload;
+use flowrun::proof::{Proof, STATES, Verdict};
 use flowrun::store::format;
 use flowrun::template::{Scope, StepScope, Template};
 use flowrun::time::{SystemClock, Timestamp};
@@ -39,6 +41,7 @@ fn main() {
     machine(&mut criterion);
     template(&mut criterion);
     journal(&mut criterion);
+    proof(&mut criterion);
     criterion.final_summary();
 }
 
@@ -124,4 +127,61 @@ fn order() -> Value {
         "note": "x".repeat(362),
     });
     json!({ "order": order })
+}
+
+/// The shipped workflow, and one of 200 steps, eight of them beside each other, from the definition that was read on.
+fn proof(criterion: &mut Criterion) {
+    let contracts = flowrun::orders::registry().contracts();
+    let mut prove = |name: &str, loaded: &Loaded| {
+        let plan = flowrun::plan::compile(loaded, &contracts).expect("the workflow is valid");
+        criterion.bench_function(&format!("proof: {name}"), |bencher| {
+            bencher.iter(|| {
+                let proof = Proof::of(loaded, &plan, STATES);
+                assert_ne!(proof.verdict(), Verdict::LimitReached);
+                proof
+            });
+        });
+    };
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("workflows/ecommerce-order.yaml");
+    let (shipped, findings) = Definition::load(&path, &Overrides::default(), &Limits::default());
+    prove("the shipped order", &shipped.unwrap_or_else(|| panic!("{findings:?}")));
+    let definition = Definition {
+        path: "ladder.yaml".to_owned(),
+        text: ladder(22, 8),
+        files: indexmap::IndexMap::new(),
+        config: json!({}),
+    };
+    let (ladder, findings) = definition.reopen(&Limits::default());
+    prove("200 steps, eight wide", &ladder.unwrap_or_else(|| panic!("{findings:?}")));
+}
+
+/// Forks into `width` branches and joins them, again and again: charges that are confirmed, labels with a fallback, mails
+/// that may fail, and now and then one that is only made on a condition.
+fn ladder(layers: usize, width: usize) -> String {
+    let mut text = String::from("flowrun: 1\nname: ladder\nsteps:\n  join0: { uses: core.pass }\n");
+    let key = "with: { order_id: o, key: \"{{ key }}\" }";
+    for layer in 1..=layers {
+        for branch in 0..width {
+            let needs = format!("needs: [join{}], timeout: 10s", layer - 1);
+            let when =
+                if (layer + branch) % 10 == 0 { format!(", when: input.x{layer} > {branch}") } else { String::new() };
+            let call = match branch % 3 {
+                0 => format!(
+                    "uses: payment.charge, with: {{ order_id: o, method: m, amount: 1 }}, retry: {{ attempts: 3 }}, \
+                     confirm: {{ uses: payment.lookup, {key} }}, compensate: {{ uses: payment.refund, {key} }}"
+                ),
+                1 => format!(
+                    "uses: inventory.take, with: {{ order_id: o, hold_id: h }}, retry: {{ attempts: 2 }}, \
+                     compensate: {{ uses: inventory.put_back, {key} }}"
+                ),
+                _ => "uses: mail.send, with: { order_id: o, to: t, template: order_confirmed, data: {} }, \
+                      compensate: { none: harmless }, on_error: continue"
+                    .to_owned(),
+            };
+            text.push_str(&format!("  s{layer}_{branch}: {{ {needs}{when}, {call} }}\n"));
+        }
+        let needs: Vec<String> = (0..width).map(|branch| format!("s{layer}_{branch}")).collect();
+        text.push_str(&format!("  join{layer}: {{ needs: [{}], uses: core.pass }}\n", needs.join(", ")));
+    }
+    text
 }

@@ -11,10 +11,11 @@ use super::exit_code::ExitCode;
 use super::output::proof as shown;
 use super::problem::Problem;
 use super::workflow::{self, Examined, counted};
-use crate::definition::Overrides;
+use crate::definition::{Loaded, Overrides};
 use crate::diag::{self, Severity};
 use crate::plan::{self, Plan};
 use crate::proof::{Flaw, Proof, Verdict, repair};
+use crate::rehearsal::rehearse;
 
 pub(super) fn verify(app: &App, args: &Verify) -> Result<ExitCode, Problem> {
     let files = workflow::files(&args.paths, "verify")?;
@@ -53,16 +54,15 @@ fn one(app: &App, args: &Verify, path: &Path, overrides: &Overrides) -> Result<(
     Ok((code, Some(page.json())))
 }
 
-fn tell<'a>(
-    app: &App,
-    proof: &Proof,
-    plan: &Plan,
-    loaded: &crate::definition::Loaded,
-    flaw: &'a Flaw<'a>,
-) -> shown::Told<'a> {
+fn tell<'a>(app: &App, proof: &Proof, plan: &Plan, loaded: &Loaded, flaw: &'a Flaw<'a>) -> shown::Told<'a> {
     let story = proof.story(plan, flaw);
     let fix = repair(proof, flaw, loaded, &app.contracts, &app.limits);
-    shown::Told { flaw, story, fix }
+    let replay = match rehearse(plan, &loaded.parsed.document, &proof.sketch, flaw.course) {
+        Ok(rehearsed) if rehearsed.shows(flaw.problem) => shown::Replay::Shown,
+        Ok(rehearsed) => shown::Replay::Otherwise(rehearsed.status),
+        Err(why) => shown::Replay::Impossible(why.to_string()),
+    };
+    shown::Told { flaw, story, fix, replay }
 }
 
 /// What is not valid is not searched.

@@ -7,9 +7,9 @@ use crate::diag::Severity;
 use crate::handlers::Registry;
 use crate::limits::Limits;
 use crate::plan::{self, Plan};
-use crate::verify::explore::explore;
 use crate::verify::findings::Found;
 use crate::verify::sketch::Sketch;
+use crate::verify::sweep::sweep;
 
 /// How many states of one workflow are looked at; larger workflows are left out.
 const STATES: u64 = 15_000;
@@ -79,11 +79,11 @@ fn every_random_workflow_is_valid() {
 }
 
 #[test]
-fn what_the_explorer_finds_happens_on_the_engine() {
+fn what_the_sweep_finds_happens_on_the_engine() {
     let (mut problems, mut wrong) = (0, BTreeMap::new());
     for seed in many(25) {
         let small = Small::of(random::workflow(seed), &random::registry()).expect("it is valid");
-        let Ok(found) = explore(&small.sketch, STATES) else { continue };
+        let Ok(found) = sweep(&small.sketch, STATES) else { continue };
         problems += found.problems.len();
         for unshown in small.unshown(&found) {
             wrong.entry(seed).or_insert_with(Vec::new).push(unshown);
@@ -96,11 +96,11 @@ fn what_the_explorer_finds_happens_on_the_engine() {
 }
 
 #[test]
-fn what_happens_on_the_engine_by_chance_the_explorer_has_found() {
+fn what_happens_on_the_engine_by_chance_the_sweep_has_found() {
     let mut shown = 0;
     for seed in many(25) {
         let small = Small::of(random::workflow(seed), &random::registry()).expect("it is valid");
-        let Ok(found) = explore(&small.sketch, STATES) else { continue };
+        let Ok(found) = sweep(&small.sketch, STATES) else { continue };
         for run in 0..8 {
             let document = &small.loaded.parsed.document;
             let played = rehearse_by_chance(&small.plan, document, &small.sketch, seed * 1_000 + run);

@@ -23,6 +23,27 @@ pub(in crate::cli) struct Told<'a> {
     pub(in crate::cli) flaw: &'a Flaw<'a>,
     pub(in crate::cli) story: Story,
     pub(in crate::cli) fix: Option<Fix>,
+    pub(in crate::cli) replay: Replay,
+}
+
+/// What became of a story when it was played on the real engine.
+pub(in crate::cli) enum Replay {
+    /// It came to the same.
+    Shown,
+    /// The run ended with this status, and did not come to it.
+    Otherwise(String),
+    /// It cannot be played.
+    Impossible(String),
+}
+
+impl Replay {
+    fn words(&self) -> String {
+        match self {
+            Self::Shown => "played on the real engine, it came to the same".to_owned(),
+            Self::Otherwise(status) => format!("played on the real engine, it came to something else ({status})"),
+            Self::Impossible(why) => format!("not played on the real engine: {why}"),
+        }
+    }
 }
 
 /// Everything that is shown of one file.
@@ -226,7 +247,8 @@ impl Page<'_> {
             0 => "nothing has to go wrong for it".to_owned(),
             n => format!("it takes {}", counted(n as usize, "fault")),
         };
-        let _ = writeln!(out, "    {}\n", paint.text(Tone::Quiet, &format!("the shortest story; {faults}")));
+        let told_how = format!("the shortest story; {faults}; {}", told.replay.words());
+        let _ = writeln!(out, "    {}\n", paint.text(Tone::Quiet, &told_how));
         out.push_str(&self.table(&told.story, screen));
         let _ = writeln!(out, "\n    {} {}", paint.text(Tone::Strong, "why:"), told.flaw.why);
         if let Some(fix) = &told.fix {
@@ -310,6 +332,11 @@ impl Page<'_> {
             "line": place.line,
             "column": place.column,
             "faults": told.story.faults,
+            "replayed": match &told.replay {
+                Replay::Shown => "shown",
+                Replay::Otherwise(_) => "otherwise",
+                Replay::Impossible(_) => "impossible",
+            },
             "story": rows,
             "fix": told.fix.as_ref().map(|fix| match fix {
                 Fix::Text { line, old, new } => json!({ "line": line, "old": old, "new": new }),

@@ -62,7 +62,7 @@ fn in_shape(shape: &Shape, path: &[String]) -> bool {
 }
 
 fn in_schema(root: &Value, path: &[String]) -> bool {
-    always(Schema { schema: root, root }, path)
+    always(Schema::new(root, root), path)
 }
 
 fn always(schema: Schema<'_>, path: &[String]) -> bool {
@@ -75,7 +75,7 @@ fn always(schema: Schema<'_>, path: &[String]) -> bool {
     };
     let goes_on = |part: &Part<'_>| {
         let field = part.get("properties").and_then(|properties| properties.get(name));
-        field.is_some_and(|field| always(Schema { schema: field, root: schema.root }, rest))
+        field.is_some_and(|field| always(Schema::new(field, schema.root), rest))
     };
     !views.is_empty()
         && views.iter().all(|view| {

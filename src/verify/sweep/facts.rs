@@ -49,8 +49,10 @@ impl Slots {
             Act::Wait(_) => &[],
         });
         let undoes = |undo: &crate::verify::sketch::Undo| undo.undoes && undo.undone.as_deref() == Some(name);
-        let effects: Vec<usize> =
-            members.filter(|member| member.undo.as_ref().is_some_and(undoes)).filter_map(|member| member.effect).collect();
+        let effects: Vec<usize> = members
+            .filter(|member| member.undo.as_ref().is_some_and(undoes))
+            .filter_map(|member| member.effect)
+            .collect();
         effects.iter().for_each(|effect| self.effect(*effect));
         self.undos.push(name.to_owned());
         self.undone.push(effects);

@@ -86,8 +86,7 @@ impl<'a> Pass<'a> {
         let mut found = Found::default();
         self.ends(&mut best);
         self.backward(&mut best, &mut found);
-        found.problems =
-            best.into_iter().map(|(problem, through)| (problem, self.course(&through))).collect();
+        found.problems = best.into_iter().map(|(problem, through)| (problem, self.course(&through))).collect();
         found.states = self.states;
         Ok(found)
     }
@@ -398,7 +397,9 @@ impl<'a> Pass<'a> {
             for place in through.layer + 1..self.sketch.order.len() {
                 let moves = self.moves(place, &state).0;
                 let on = |step: &Move| Some(self.ahead_of(place + 1, &step.to)[aim as usize]?.and(step.cost()));
-                let Some(step) = moves.iter().filter(|step| on(step).is_some()).min_by_key(|step| on(step)) else { break };
+                let Some(step) = moves.iter().filter(|step| on(step).is_some()).min_by_key(|step| on(step)) else {
+                    break;
+                };
                 let step = step.clone();
                 self.tell(&mut course, place, &step, None);
                 state = step.to;

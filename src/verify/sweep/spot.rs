@@ -4,10 +4,10 @@
 //! Other steps see only how it ended, so everything between its begin and its end is looked at here, once for each way
 //! in which what it reads can be there or not.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 
 use super::context::Context;
-use super::world::Trace;
+use super::world::{Stands, Trace};
 use crate::verify::findings::{Answer, Attempt, MemberCourse, Part, Person, Problem, Reader, UndoEnd, World};
 use crate::verify::sketch::{Failing, Member, OnError, Undo};
 
@@ -29,6 +29,8 @@ pub(super) struct Left {
     pub owed: bool,
     /// It succeeded: on the way back its undo can read its output.
     pub succeeded: bool,
+    /// It was said not to be done.
+    pub denied: bool,
 }
 
 /// One way in which a call, or an item, ends.
@@ -108,20 +110,20 @@ struct Search<'a> {
     pivot: bool,
     context: &'a Context,
     found: Ends,
-    /// What is still to be looked at, by its cost.
-    open: Vec<Vec<(Node, Vec<MemberCourse>)>>,
+    /// What is still to be looked at, by its cost; the shorter courses first.
+    open: Vec<VecDeque<(Node, Vec<MemberCourse>)>>,
 }
 
 /// Looks at everything that can become of a call of `members`.
 pub(super) fn search(step: usize, members: &[Member], on_error: OnError, pivot: bool, context: &Context) -> Ends {
     let mut search =
-        Search { step, members, on_error, pivot, context, found: Ends::default(), open: vec![Vec::new(); 1] };
+        Search { step, members, on_error, pivot, context, found: Ends::default(), open: vec![VecDeque::new()] };
     let first = search.fresh(0, Vec::new(), false, BTreeSet::new(), false);
-    search.open[0].push((first, vec![told(0)]));
+    search.open[0].push_back((first, vec![told(0)]));
     let mut seen: HashSet<Node> = HashSet::new();
     let mut cost = 0;
     while cost < search.open.len() {
-        while let Some((node, told)) = search.open[cost].pop() {
+        while let Some((node, told)) = search.open[cost].pop_front() {
             if seen.insert(node.clone()) {
                 search.look(node, told, cost);
             }
@@ -163,9 +165,9 @@ impl<'a> Search<'a> {
 
     fn go(&mut self, cost: usize, node: Node, told: Vec<MemberCourse>) {
         if self.open.len() <= cost {
-            self.open.resize_with(cost + 1, Vec::new);
+            self.open.resize_with(cost + 1, VecDeque::new);
         }
-        self.open[cost].push((node, told));
+        self.open[cost].push_back((node, told));
     }
 
     fn look(&mut self, node: Node, told: Vec<MemberCourse>, cost: usize) {
@@ -295,18 +297,15 @@ impl<'a> Search<'a> {
             let unanswered = Node { next: Next::Asked(code), answer: Some(Answer::Unknown), ..node.clone() };
             self.go(cost + 1, unanswered, answered(Answer::Unknown));
             let worldless = member.effect.is_none();
-            let arrived = node.trace.landed().into_iter().chain([node.trace]);
-            for trace in arrived {
-                let stands = trace.stands != super::world::Stands::No;
-                if worldless || stands {
-                    self.succeed(Node { trace, ..node.clone() }, answered(Answer::Done), cost);
-                }
-                if worldless || !stands {
-                    let trace = Trace { coming: trace.coming && !confirm.blocks_late, ..trace };
-                    // It is settled that it failed; whether it may still come is another question.
-                    let (next, answer) = (Next::Asked(code), Some(Answer::NotDone));
-                    self.go(cost, Node { next, trace, answer, ..node.clone() }, answered(Answer::NotDone));
-                }
+            let stands = node.trace.stands != Stands::No;
+            if worldless || stands {
+                self.succeed(node.clone(), answered(Answer::Done), cost);
+            }
+            if worldless || !stands {
+                let trace = Trace { coming: node.trace.coming && !confirm.blocks_late, ..node.trace };
+                // It is settled that it failed; whether it may still come is another question.
+                let (next, answer) = (Next::Asked(code), Some(Answer::NotDone));
+                self.go(cost, Node { next, trace, answer, ..node.clone() }, answered(Answer::NotDone));
             }
         }
     }
@@ -390,7 +389,7 @@ impl<'a> Search<'a> {
 
     fn next(&mut self, node: Node, to: usize, unknown: bool, mut told: Vec<MemberCourse>, cost: usize) {
         let mut before = node.before;
-        before.push(Left { member: node.member, trace: node.trace, owed: false, succeeded: false });
+        before.push(Left { member: node.member, trace: node.trace, owed: false, succeeded: false, denied: false });
         let unsure = node.unsure || (unknown && !node.undone);
         let fresh = self.fresh(to, before, unsure, node.problems, node.incomplete);
         told.push(self::told(to));
@@ -405,14 +404,7 @@ impl<'a> Search<'a> {
         self.end(node, verdict, owed, false, told, cost);
     }
 
-    fn undo(
-        &mut self,
-        node: Node,
-        code: Code,
-        to: Option<usize>,
-        told: Vec<MemberCourse>,
-        cost: usize,
-    ) {
+    fn undo(&mut self, node: Node, code: Code, to: Option<usize>, told: Vec<MemberCourse>, cost: usize) {
         let ix = (self.step, node.member);
         let member = &self.members[node.member];
         let Some(undo) = &member.undo else { return };
@@ -424,7 +416,9 @@ impl<'a> Search<'a> {
             told.last_mut().expect("a member is told of before its undo").undo = Some(end);
             told
         };
-        for one in undone(self.context, node.trace, member, undo, ix) {
+        let denied = node.answer == Some(Answer::NotDone);
+        let undone = Undoing { member, undo, ix, own: false, denied };
+        for one in undone.outcomes(self.context, node.trace) {
             let problems: BTreeSet<Problem> = node.problems.iter().cloned().chain(one.problems).collect();
             let Some(trace) = one.after else {
                 let failed = Node { incomplete: true, problems, ..node.clone() };
@@ -455,7 +449,8 @@ impl<'a> Search<'a> {
 
     fn end(&mut self, node: Node, verdict: Verdict, owed: bool, succeeded: bool, told: Vec<MemberCourse>, cost: usize) {
         let mut left = node.before;
-        left.push(Left { member: node.member, trace: node.trace, owed, succeeded });
+        let denied = node.answer == Some(Answer::NotDone);
+        left.push(Left { member: node.member, trace: node.trace, owed, succeeded, denied });
         let known = self.found.ends.iter().any(|end| {
             (end.verdict, end.drained, end.incomplete) == (verdict, node.draining, node.incomplete)
                 && end.left == left
@@ -478,36 +473,39 @@ pub(super) struct Undone {
     pub problems: Vec<Problem>,
 }
 
-/// Returns everything that the undo of a member that gave no output can come to.
-fn undone(context: &Context, trace: Trace, member: &Member, undo: &Undo, ix: (usize, usize)) -> Vec<Undone> {
-    outcomes_of_undo(context, trace, member, undo, ix, false)
+/// An undo of a member.
+pub(super) struct Undoing<'a> {
+    pub member: &'a Member,
+    pub undo: &'a Undo,
+    pub ix: (usize, usize),
+    /// The member's output is there to be read.
+    pub own: bool,
+    /// It was said not to be done.
+    pub denied: bool,
 }
 
-/// Returns everything that an undo can come to; `own` says whether the member's output is there to be read.
-pub(super) fn outcomes_of_undo(
-    context: &Context,
-    trace: Trace,
-    member: &Member,
-    undo: &Undo,
-    ix: (usize, usize),
-    own: bool,
-) -> Vec<Undone> {
-    let (missing, avoidable) = context.missing(&undo.reads, Reader::Undo(ix), own);
-    let mut all = Vec::new();
-    if !missing.is_empty() {
-        all.push(Undone { after: None, faults: 0, problems: missing });
-    }
-    if !avoidable {
-        return all;
-    }
-    // What is on its way may arrive before the undo.
-    for trace in std::iter::once(trace).chain(trace.landed()) {
-        if trace.can_be_undone(member, undo) {
-            all.push(Undone { after: Some(trace.undone(undo)), faults: 0, problems: Vec::new() });
-            all.push(Undone { after: None, faults: 1, problems: Vec::new() });
-        } else {
-            all.push(Undone { after: None, faults: 0, problems: Vec::new() });
+impl Undoing<'_> {
+    /// Returns everything that the undo can come to.
+    pub fn outcomes(&self, context: &Context, trace: Trace) -> Vec<Undone> {
+        let (missing, avoidable) = context.missing(&self.undo.reads, Reader::Undo(self.ix), self.own);
+        let mut all = Vec::new();
+        if !missing.is_empty() {
+            all.push(Undone { after: None, faults: 0, problems: missing });
         }
+        if !avoidable {
+            return all;
+        }
+        // A request that arrives before the undo might as well have arrived at once, but for one that a confirm did not
+        // see yet.
+        let arrived = trace.landed().filter(|_| self.denied);
+        for trace in std::iter::once(trace).chain(arrived) {
+            if trace.can_be_undone(self.member, self.undo) {
+                all.push(Undone { after: Some(trace.undone(self.undo)), faults: 0, problems: Vec::new() });
+                all.push(Undone { after: None, faults: 1, problems: Vec::new() });
+            } else {
+                all.push(Undone { after: None, faults: 0, problems: Vec::new() });
+            }
+        }
+        all
     }
-    all
 }

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use super::context::{Context, Seen};
 use super::facts::{Facts, Slots};
-use super::spot::{self, End, Left, Verdict, outcomes_of_undo};
+use super::spot::{self, End, Left, Undoing, Verdict};
 use super::world::Stands;
 use super::{Class, Cost};
 use crate::verify::findings::{MemberIx, Part, Person, Problem, Reader, Spot, StepCourse, UndoEnd};
@@ -89,7 +89,6 @@ pub(super) struct Ways {
 
 /// Returns everything that can become of step `s` in a run of the class, when its needs have ended well.
 pub(super) fn ways(sketch: &Sketch, slots: &Slots, s: usize, skipped: bool, context: &Context, class: Class) -> Ways {
-    let step = &sketch.steps[s];
     let mut found = Ways::default();
     let ends = ends(sketch, s, skipped, context, &mut found);
     let mut index: HashMap<Effect, usize> = HashMap::new();
@@ -124,7 +123,6 @@ pub(super) fn ways(sketch: &Sketch, slots: &Slots, s: usize, skipped: bool, cont
         }
     }
     found.ways = all.into_iter().map(Rc::new).collect();
-    let _ = step;
     found
 }
 
@@ -144,8 +142,10 @@ fn ends(sketch: &Sketch, s: usize, skipped: bool, context: &Context, found: &mut
         faults: 0,
         told,
     };
-    let unreadable =
-        |missing: Vec<Problem>| StepEnd { problems: missing.into_iter().collect(), ..plain(StepEnding::Failed, StepCourse::Unreadable) };
+    let unreadable = |missing: Vec<Problem>| StepEnd {
+        problems: missing.into_iter().collect(),
+        ..plain(StepEnding::Failed, StepCourse::Unreadable)
+    };
     if skipped && !step.needs.is_empty() && step.on_skip != Some(OnSkip::Run) {
         return vec![plain(StepEnding::Skipped, StepCourse::Skipped)];
     }
@@ -317,12 +317,15 @@ fn endings_of(sketch: &Sketch, slots: &Slots, s: usize, end: &StepEnd, context: 
         Act::Wait(_) => &[],
     };
     let incomplete = end.spots.iter().any(|spot| spot.incomplete);
-    let mut all = vec![(Vec::<Final>::new(), Ending {
-        effect: effect(slots, s, step, end, incomplete),
-        problems: Vec::new(),
-        undos: Vec::new(),
-        owed: BTreeSet::new(),
-    })];
+    let mut all = vec![(
+        Vec::<Final>::new(),
+        Ending {
+            effect: effect(slots, s, step, end, incomplete),
+            problems: Vec::new(),
+            undos: Vec::new(),
+            owed: BTreeSet::new(),
+        },
+    )];
     for (nth, spot) in end.spots.iter().enumerate() {
         let item = step.items.as_ref().map(|_| u32::try_from(nth).unwrap_or(u32::MAX));
         for left in &spot.left {
@@ -333,7 +336,8 @@ fn endings_of(sketch: &Sketch, slots: &Slots, s: usize, end: &StepEnd, context: 
             };
             let ix = (s, left.member);
             let at = Spot { step: s, item, member: left.member };
-            let outcomes = outcomes_of_undo(context, left.trace, &members[left.member], undo, ix, left.succeeded);
+            let undoing = Undoing { member: &members[left.member], undo, ix, own: left.succeeded, denied: left.denied };
+            let outcomes = undoing.outcomes(context, left.trace);
             let mut more = Vec::new();
             for (finals, ending) in all {
                 for outcome in &outcomes {
