@@ -9,7 +9,7 @@ use super::edit::{Edit, add_entry, with_default};
 use super::{Flaw, Proof, STATES, member, span};
 use crate::check;
 use crate::definition::{Definition, Loaded};
-use crate::diag::Severity;
+use crate::diag::{Finding, Severity};
 use crate::handlers::contract::{Contract, Contracts};
 use crate::limits::Limits;
 use crate::names::HandlerName;
@@ -147,8 +147,31 @@ impl Smith<'_> {
         changes
     }
 
-    /// Adds a call of a handler whose input can be made of the key and of what the member is given.
+    /// Undoes a member by another handler, whose input is known before there is an answer.
+    fn undo_by_key(&self, m: MemberIx) -> Vec<Change> {
+        let at = self.member_at(m);
+        let effect = member(self.sketch(), m).and_then(|member| self.sketch().effects.get(member.effect?));
+        let undoes = |contract: &&Contract| {
+            contract.undoes.as_ref().is_some_and(|undoes| Some(&undoes.effect) == effect) && contract.blocks_late
+        };
+        let tree = &self.loaded.parsed.tree;
+        let pointer = format!("{at}/compensate");
+        if !tree.has(&pointer) {
+            return Vec::new();
+        }
+        let range = tree.extent(&pointer).range();
+        let others = self.contracts.values().map(|contract| &**contract).filter(undoes);
+        let calls = others.filter_map(|contract| self.call_text(&at, contract));
+        calls.map(|with| Change::Text(Edit { range: range.clone(), with })).collect()
+    }
+
+    /// Adds a call of a handler.
     fn call(&self, at: &str, as_: &str, contract: &Contract) -> Option<Change> {
+        self.entry(at, &format!("{as_}: {}", self.call_text(at, contract)?))
+    }
+
+    /// Writes a call of a handler whose input can be made of the key and of what the member is given.
+    fn call_text(&self, at: &str, contract: &Contract) -> Option<String> {
         let with = self.loaded.parsed.tree.value().pointer(&format!("{at}/with"));
         let required = contract.input.get("required").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
         let mut entries = Vec::new();
@@ -162,13 +185,13 @@ impl Smith<'_> {
             entries.push(format!("{name}: {value}"));
         }
         let with = if entries.is_empty() { String::new() } else { format!(", with: {{ {} }}", entries.join(", ")) };
-        self.entry(at, &format!("{as_}: {{ uses: {}{with} }}", contract.name))
+        Some(format!("{{ uses: {}{with} }}", contract.name))
     }
 
     fn read_it_safely(&self, missing: Missing) -> Vec<Change> {
         let Some(read) = super::reads(self.sketch(), missing.reader).get(missing.read) else { return Vec::new() };
-        if missing.what == Aspect::OwnOutput && !matches!(missing.reader, Reader::Confirm(_)) {
-            return self.replace_value(&read.site.pointer, "\"{{ key }}\"").into_iter().collect();
+        if let (Aspect::OwnOutput, Reader::Undo(m)) = (missing.what, missing.reader) {
+            return self.undo_by_key(m);
         }
         let name = span(&self.loaded.parsed.tree, &read.site).range();
         let values: &[&str] = match missing.reader {
@@ -225,7 +248,10 @@ impl Smith<'_> {
                 (self.loaded, &contracts)
             }
         };
-        if check::check(loaded, contracts).iter().any(|finding| finding.severity == Severity::Error) {
+        // What is offered is not to be the next thing to be warned of.
+        let before = check::check(self.loaded, self.contracts);
+        let is_known = |finding: &Finding| before.iter().any(|known| known.message == finding.message);
+        if !check::check(loaded, contracts).iter().all(is_known) {
             return None;
         }
         let plan: Plan = plan::compile(loaded, contracts).ok()?;

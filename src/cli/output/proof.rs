@@ -154,7 +154,7 @@ impl Page<'_> {
         let kept = if effects.is_empty() {
             "no step leaves anything that matters".to_owned()
         } else {
-            format!("{} are kept or undone in every run", short(&effects))
+            format!("every run keeps or undoes {}", short(&effects))
         };
         let timing = &self.proof.timing;
         let mut longest = format!("every run ends; the way forward takes {} at most", time_text(timing.longest));
