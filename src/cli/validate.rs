@@ -17,7 +17,7 @@ pub(super) fn validate(app: &App, args: &Validate) -> Result<ExitCode, Problem> 
     let mut all_valid = true;
     let mut shown: Vec<Value> = Vec::new();
     for path in files {
-        let examined = workflow::examine(app, &path, &overrides);
+        let examined = workflow::examine_wholly(app, &path, &overrides);
         let valid = examined.is_valid(args.strict);
         all_valid &= valid;
         if screen.is_text() {

@@ -176,15 +176,25 @@ impl Examined {
     }
 }
 
+/// Reads and checks a workflow file, and looks at what runs of it can come to.
+pub(super) fn examine_wholly(app: &App, path: &Path, overrides: &Overrides) -> Examined {
+    let mut examined = examine(app, path, overrides);
+    if let Some(loaded) = &examined.loaded
+        && examined.is_valid(false)
+    {
+        let found = failures(app, loaded);
+        let new: Vec<Finding> = found.into_iter().filter(|found| !is_said(found, &examined.findings)).collect();
+        examined.findings.extend(new);
+        in_file_order(&mut examined.findings);
+    }
+    examined
+}
+
 /// Reads and checks a workflow file; every finding comes at once.
 pub(super) fn examine(app: &App, path: &Path, overrides: &Overrides) -> Examined {
     let (loaded, mut findings, file) = Definition::load_with_source(path, overrides, &app.limits);
     if let Some(loaded) = &loaded {
         findings.extend(check::check(loaded, &app.contracts));
-        if findings.iter().all(|finding| finding.severity != Severity::Error) {
-            let known = findings.clone();
-            findings.extend(failures(app, loaded).into_iter().filter(|found| !is_said(found, &known)));
-        }
         in_file_order(&mut findings);
     }
     Examined { file, findings, loaded }

@@ -19,7 +19,7 @@ use crate::diag::{Finding, FindingCode, Span};
 use crate::dsl::{Part as YamlPart, Tree};
 use crate::plan::{Plan, Timing};
 use crate::verify::findings::{Course, Found, LimitReached, Part, Person, Problem, Reader};
-use crate::verify::sketch::{Act, Member, OnError, Read, Site, Sketch};
+use crate::verify::sketch::{Act, Member, OnError, Read, Site, Sketch, Truth};
 use crate::verify::sweep::sweep;
 
 /// States that are looked at unless somebody raises the limit `states`.
@@ -223,9 +223,53 @@ fn dead(sketch: &Sketch, reached: &BTreeSet<Part>) -> Vec<Part> {
         }
     };
     all.retain(|part| !lives(part));
+    let off = switched_off(sketch);
     let dead: BTreeSet<Part> = all.iter().copied().collect();
     all.retain(|part| !std::iter::successors(cause(part), cause).any(|of| dead.contains(&of)));
+    // What the configuration switches off, or on, is meant to be.
+    all.retain(|part| match *part {
+        Part::When(s, _) => sketch.steps[s].when.as_ref().is_none_or(|when| constant(&when.truth).is_none()),
+        Part::Fallback(m) => {
+            let when = member(sketch, m).and_then(|member| member.when.as_ref());
+            when.is_none_or(|when| constant(&when.truth) != Some(false))
+        }
+        _ => true,
+    });
+    all.retain(|part| !off[place(part)]);
     all
+}
+
+fn place(part: &Part) -> usize {
+    match *part {
+        Part::Step(s) | Part::When(s, _) => s,
+        Part::Fallback((s, _)) | Part::Undo((s, _)) | Part::Confirm((s, _)) | Part::Retry((s, _)) => s,
+    }
+}
+
+/// Tells of each step whether the configuration has it skipped, or all that it needs.
+fn switched_off(sketch: &Sketch) -> Vec<bool> {
+    let mut off = vec![false; sketch.steps.len()];
+    for &s in &sketch.order {
+        let step = &sketch.steps[s];
+        let itself = step.when.as_ref().is_some_and(|when| constant(&when.truth) == Some(false));
+        off[s] = itself || (!step.needs.is_empty() && step.needs.iter().all(|need| off[*need]));
+    }
+    off
+}
+
+/// Returns what a condition is in every run, whatever comes.
+fn constant(truth: &Truth) -> Option<bool> {
+    match truth {
+        Truth::Const(holds) => Some(*holds),
+        Truth::Not(inner) => constant(inner).map(|holds| !holds),
+        Truth::All(parts) if parts.iter().any(|part| constant(part) == Some(false)) => Some(false),
+        Truth::Any(parts) if parts.iter().any(|part| constant(part) == Some(true)) => Some(true),
+        Truth::All(parts) | Truth::Any(parts) => {
+            let all: Option<Vec<bool>> = parts.iter().map(constant).collect();
+            all.map(|all| matches!(truth, Truth::All(_)) || all.contains(&true))
+        }
+        Truth::Free(_) | Truth::Open | Truth::Has(..) | Truth::Via(..) | Truth::Ended(..) => None,
+    }
 }
 
 /// Returns the steps that leave nothing that matters, that nobody reads, and whose failure undoes what others did.

@@ -377,10 +377,12 @@ impl Teller<'_> {
         }
         let knows = if waits {
             "waiting"
-        } else if self.course.stop.is_some() {
-            "undone"
-        } else {
+        } else if self.course.stop.is_none() {
             "completed"
+        } else if self.course.undone.is_empty() {
+            "nothing to undo"
+        } else {
+            "undone"
         };
         let last = self.rows.last().map_or(Some(at), |row| row.at);
         let world = if standing.is_empty() { "nothing left".to_owned() } else { standing.join(", ") };

@@ -133,7 +133,7 @@ pub(super) fn why(sketch: &Sketch, problem: &Problem, course: &Course) -> String
 }
 
 /// Returns what the course tells of a member, of the last item that tells of it.
-fn told<'c>(course: &'c Course, (s, m): (usize, usize)) -> Option<&'c MemberCourse> {
+fn told(course: &Course, (s, m): (usize, usize)) -> Option<&MemberCourse> {
     let Some(StepCourse::Called(items)) = course.steps.get(&s) else { return None };
     items.iter().flatten().rfind(|told| told.member == m)
 }

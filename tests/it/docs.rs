@@ -194,6 +194,28 @@ fn the_readme_shows_the_finding_that_validate_prints() {
 }
 
 #[test]
+fn the_readme_shows_the_story_that_verify_tells() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let workflow = &readme("yaml")[0].text;
+    let proved = flowrun(folder.path(), &["verify", "pay-and-tell.yaml"]);
+    assert_eq!(proved.status.code(), Some(8), "there is no such file yet");
+    std::fs::write(folder.path().join("pay-and-tell.yaml"), workflow).expect("it can be written");
+    assert!(flowrun(folder.path(), &["verify", "pay-and-tell.yaml"]).status.success());
+
+    let undo = workflow.lines().position(|line| line.contains("payment.refund")).expect("the README names the line");
+    let lines = workflow.lines().enumerate().filter(|(nth, _)| *nth != undo).map(|(_, line)| format!("{line}\n"));
+    std::fs::write(folder.path().join("pay-and-tell.yaml"), lines.collect::<String>()).expect("it can be written");
+    let told = flowrun(folder.path(), &["verify", "pay-and-tell.yaml"]);
+    assert_eq!(told.status.code(), Some(1));
+    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    let shown = &readme("text")[1].text;
+    assert!(told.starts_with(shown.trim_end()), "{told}");
+    let refused = flowrun(folder.path(), &["exec", "pay-and-tell.yaml", "--require-proof"]);
+    assert_eq!(refused.status.code(), Some(1), "{}", String::from_utf8_lossy(&refused.stderr));
+    assert!(!folder.path().join(".flowrun").exists(), "nothing was started");
+}
+
+#[test]
 fn the_readme_shows_the_example_of_handlers() {
     let example = read(&root().join("examples/custom_handlers.rs"));
     let testing = blocks(&read(&root().join("docs/testing.md"))).into_iter().find(|block| block.info == "rust");

@@ -57,6 +57,9 @@ pub(in crate::cli) struct Page<'a> {
     pub(in crate::cli) took: Duration,
 }
 
+/// What can be done about a search that reached its limit.
+const RAISE: &str = "Nothing is known of the rest. Raise the limit with `--limit states=N`.";
+
 /// One of the questions that a proof answers.
 struct Asked {
     question: &'static str,
@@ -83,8 +86,7 @@ impl Page<'_> {
             out.push_str(&self.flaw(told, screen));
         }
         if self.proof.verdict() == Verdict::LimitReached {
-            let raise = "  Nothing is known of the rest. Raise the limit with `--limit states=N`, or give steps that share a long-lived\n  condition a workflow of their own.\n\n";
-            out.push_str(raise);
+            let _ = writeln!(out, "  {RAISE}\n");
         } else {
             for asked in self.questions() {
                 let _ = writeln!(
@@ -303,6 +305,7 @@ impl Page<'_> {
             "path": self.path.display().to_string(),
             "workflow": self.proof.sketch.name,
             "verdict": verdict,
+            "help": (self.proof.verdict() == Verdict::LimitReached).then_some(RAISE),
             "states": match &self.proof.found { Ok(found) => found.states, Err(limit) => limit.states },
             "violations": self.told.iter().map(|told| self.violation(told)).collect::<Vec<_>>(),
             "remarks": remarks,
@@ -361,8 +364,8 @@ fn kind(problem: &Problem) -> &'static str {
 fn fix_text(fix: &Fix, screen: &Screen) -> String {
     let paint = screen.out;
     let mut out = String::new();
-    let _ =
-        writeln!(out, "    {} {}", paint.text(Tone::Strong, "fix:"), "(verified: it removes this and adds nothing)");
+    let title = paint.text(Tone::Strong, "fix:");
+    let _ = writeln!(out, "    {title} (verified: it removes this and adds nothing)");
     match fix {
         Fix::Text { line, old, new } => {
             let wide = (line + old.len().max(new.len())).to_string().len();

@@ -36,6 +36,7 @@ const PROBES: &[Probe] = &[
     Probe { limit: "events", value: 40, uses: events },
     Probe { limit: "template_fuel", value: 300, uses: fuel },
     Probe { limit: "rendered_bytes", value: 1_000, uses: rendered },
+    Probe { limit: "states", value: 50, uses: states },
 ];
 
 #[test]
@@ -75,7 +76,11 @@ fn f03_every_limit_stands_in_the_guide_and_its_default_is_what_it_says() {
         let default = defaults[name].as_u64().expect("it is a number");
         let row = section.lines().find(|line| line.starts_with(&format!("| `{name}` |")));
         let row = row.unwrap_or_else(|| panic!("`{name}` is not in the table"));
-        let shown = if default >= 1 << 20 { format!("{} MiB", default >> 20) } else { grouped(default) };
+        let shown = if name.ends_with("_bytes") && default >= 1 << 20 {
+            format!("{} MiB", default >> 20)
+        } else {
+            grouped(default)
+        };
         assert!(row.contains(&format!("| {shown} |")), "{row}: the default is {shown}");
     }
 }
@@ -129,6 +134,22 @@ fn aliases(limits: &Limits, count: usize) -> Option<String> {
 fn steps(limits: &Limits, count: usize) -> Option<String> {
     let all: String = (0..count).map(|i| format!("  s{i}: {{ uses: core.pass }}\n")).collect();
     read(&format!("flowrun: 1\nname: a\nsteps:\n{all}"), limits)
+}
+
+/// Proves a workflow that has as many states as it has; the limit is as far from them as `count` is from the limit.
+fn states(limits: &Limits, count: usize) -> Option<String> {
+    let place = tempfile::tempdir().expect("a folder");
+    std::fs::write(place.path().join("a.yaml"), SMALL).expect("it can be written");
+    let verify = |limit: u64| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_flowrun"));
+        let limit = format!("states={limit}");
+        let command = command.current_dir(place.path()).args(["verify", "a.yaml", "-o", "json", "--limit", &limit]);
+        let answer = command.output().expect("flowrun can be started").stdout;
+        serde_json::from_slice::<serde_json::Value>(&answer).expect("the answer is JSON")["files"][0].clone()
+    };
+    let needed = verify(1_000_000)["states"].as_u64().expect("a number");
+    let proof = verify(needed + limits.states - count as u64);
+    (proof["verdict"] != "proved").then(|| proof["help"].to_string())
 }
 
 /// Runs a workflow, and returns the error with which it failed.
