@@ -22,7 +22,7 @@ use crate::suggest::nearest;
 pub(super) const FOLDER: &str = "workflows";
 
 /// States of possible runs that are looked at where nobody asked for a proof.
-const STATES_IN_PASSING: u64 = 200_000;
+const STATES_IN_PASSING: u64 = 20_000;
 
 /// The name of the workflow that is meant when several are there and none is named.
 const DEFAULT: &str = "default";
