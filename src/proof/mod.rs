@@ -19,7 +19,7 @@ use crate::diag::{Finding, FindingCode, Span};
 use crate::dsl::{Part as YamlPart, Tree};
 use crate::plan::{Plan, Timing};
 use crate::verify::findings::{Course, Found, LimitReached, Part, Person, Problem, Reader};
-use crate::verify::sketch::{Act, Member, OnError, Read, Site, Sketch, Truth};
+use crate::verify::sketch::{Act, Member, OnError, Read, Site, Sketch, Step, Truth};
 use crate::verify::sweep::sweep;
 
 /// States that are looked at unless somebody raises the limit `states`.
@@ -168,7 +168,7 @@ pub fn span(tree: &Tree, site: &Site) -> Span {
 /// Returns every place that reads something, with what it reads.
 pub(crate) fn reads(sketch: &Sketch, reader: Reader) -> &[Read] {
     let step = |s: usize| &sketch.steps[s];
-    let member = |(s, m): (usize, usize)| member(sketch, (s, m));
+    let member = |m| sketch.member(m);
     match reader {
         Reader::When(s) => step(s).when.as_ref().map_or(&[], |when| &when.reads),
         Reader::Items(s) => step(s).items.as_deref().unwrap_or_default(),
@@ -184,14 +184,6 @@ pub(crate) fn reads(sketch: &Sketch, reader: Reader) -> &[Read] {
     }
 }
 
-/// Returns a member of a step that calls.
-pub(crate) fn member(sketch: &Sketch, (step, member): (usize, usize)) -> Option<&Member> {
-    match &sketch.steps.get(step)?.act {
-        Act::Call(members) => members.get(member),
-        Act::Wait(_) => None,
-    }
-}
-
 /// Returns the parts that no run reaches, in file order.
 fn dead(sketch: &Sketch, reached: &BTreeSet<Part>) -> Vec<Part> {
     let mut all = Vec::new();
@@ -200,8 +192,7 @@ fn dead(sketch: &Sketch, reached: &BTreeSet<Part>) -> Vec<Part> {
         if step.when.is_some() {
             all.extend([Part::When(s, true), Part::When(s, false)]);
         }
-        let Act::Call(members) = &step.act else { continue };
-        for (m, member) in members.iter().enumerate() {
+        for (m, member) in step.members().iter().enumerate() {
             if m > 0 {
                 all.push(Part::Fallback((s, m)));
             }
@@ -230,7 +221,7 @@ fn dead(sketch: &Sketch, reached: &BTreeSet<Part>) -> Vec<Part> {
     all.retain(|part| match *part {
         Part::When(s, _) => sketch.steps[s].when.as_ref().is_none_or(|when| constant(&when.truth).is_none()),
         Part::Fallback(m) => {
-            let when = member(sketch, m).and_then(|member| member.when.as_ref());
+            let when = sketch.member(m).and_then(|member| member.when.as_ref());
             when.is_none_or(|when| constant(&when.truth) != Some(false))
         }
         _ => true,
@@ -276,18 +267,13 @@ fn constant(truth: &Truth) -> Option<bool> {
 fn costly(sketch: &Sketch) -> Vec<usize> {
     let needed: BTreeSet<usize> = sketch.steps.iter().flat_map(|step| &step.needs).copied().collect();
     let read: BTreeSet<usize> = sketch.output.iter().map(|read| read.step).collect();
-    let undone = |s: usize| match &sketch.steps[s].act {
-        Act::Call(members) => members.iter().any(|member| member.undo.is_some() && member.effect.is_some()),
-        Act::Wait(_) => false,
-    };
-    let light = |s: usize| match &sketch.steps[s].act {
-        Act::Call(members) => members.iter().all(|member| member.effect.is_some() && member.harmless),
-        Act::Wait(_) => false,
-    };
+    let undone = |step: &Step| step.members().iter().any(|member| member.undo.is_some() && member.effect.is_some());
+    let is_light = |member: &Member| member.effect.is_some() && member.harmless;
+    let light = |step: &Step| !step.members().is_empty() && step.members().iter().all(is_light);
     let ends = |s: &usize| {
         let step = &sketch.steps[*s];
-        step.on_error == OnError::Compensate && !needed.contains(s) && !read.contains(s) && light(*s)
+        step.on_error == OnError::Compensate && !needed.contains(s) && !read.contains(s) && light(step)
     };
-    let others = |s: &usize| (0..sketch.steps.len()).any(|other| other != *s && undone(other));
+    let others = |s: &usize| sketch.steps.iter().enumerate().any(|(other, step)| other != *s && undone(step));
     (0..sketch.steps.len()).filter(ends).filter(others).collect()
 }

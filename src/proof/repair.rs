@@ -6,7 +6,7 @@
 use serde_json::Value;
 
 use super::edit::{Edit, add_entry, with_default};
-use super::{Flaw, Proof, STATES, member, span};
+use super::{Flaw, Proof, STATES, span};
 use crate::check;
 use crate::definition::{Definition, Loaded};
 use crate::diag::{Finding, Severity};
@@ -96,17 +96,13 @@ impl Smith<'_> {
             Problem::PivotUndone((step, _)) => self.say(*step, "on_error: park").into_iter().collect(),
             Problem::Twice(_) | Problem::UndoOrder(..) => Vec::new(),
             // An invariant speaks of several steps; whatever mends one of them may mend it.
-            Problem::Invariant(_) => (0..self.sketch().steps.len())
-                .flat_map(|step| {
-                    let members = match &self.sketch().steps[step].act {
-                        crate::verify::sketch::Act::Call(members) => members.len(),
-                        crate::verify::sketch::Act::Wait(_) => 0,
-                    };
-                    let undo = (0..members)
-                        .filter(move |m| member(self.sketch(), (step, *m)).is_some_and(|m| m.undo.is_none()));
-                    let undo = undo.flat_map(move |m| self.undo_it((step, m)));
-                    let stop = (self.sketch().steps[step].on_error == OnError::Continue)
-                        .then(|| self.replace_value(&format!("{}/on_error", self.step_at(step)), "compensate"))
+            Problem::Invariant(_) => (0..)
+                .zip(&self.sketch().steps)
+                .flat_map(|(s, step)| {
+                    let left = (0..).zip(step.members()).filter(|(_, member)| member.undo.is_none());
+                    let undo = left.flat_map(move |(m, _)| self.undo_it((s, m)));
+                    let stop = (step.on_error == OnError::Continue)
+                        .then(|| self.replace_value(&format!("{}/on_error", self.step_at(s)), "compensate"))
                         .flatten();
                     undo.chain(stop)
                 })
@@ -116,7 +112,7 @@ impl Smith<'_> {
 
     /// Ways to have a member undone, also when its request comes late.
     fn undo_it(&self, m: MemberIx) -> Vec<Change> {
-        let Some(sketched) = member(self.sketch(), m) else { return Vec::new() };
+        let Some(sketched) = self.sketch().member(m) else { return Vec::new() };
         let at = self.member_at(m);
         let mut changes = Vec::new();
         let effect = sketched.effect.and_then(|effect| self.sketch().effects.get(effect));
@@ -150,7 +146,7 @@ impl Smith<'_> {
     /// Undoes a member by another handler, whose input is known before there is an answer.
     fn undo_by_key(&self, m: MemberIx) -> Vec<Change> {
         let at = self.member_at(m);
-        let effect = member(self.sketch(), m).and_then(|member| self.sketch().effects.get(member.effect?));
+        let effect = self.sketch().member(m).and_then(|member| self.sketch().effects.get(member.effect?));
         let undoes = |contract: &&Contract| {
             contract.undoes.as_ref().is_some_and(|undoes| Some(&undoes.effect) == effect) && contract.blocks_late
         };

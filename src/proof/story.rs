@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Flaw, member, words};
+use super::{Flaw, words};
 use crate::plan::duration::delay;
 use crate::plan::{Action, Plan};
 use crate::verify::findings::{
@@ -168,7 +168,7 @@ impl Teller<'_> {
     /// Tells of a call of a member, and returns when it was over.
     fn member(&mut self, spot: Spot, told: &MemberCourse, begin: Duration, last: bool) -> Duration {
         let ix = (spot.step, spot.member);
-        let (Some(sketched), Action::Call(members)) = (member(self.sketch, ix), &self.plan.steps[spot.step].action)
+        let (Some(sketched), Action::Call(members)) = (self.sketch.member(ix), &self.plan.steps[spot.step].action)
         else {
             return begin;
         };
@@ -289,7 +289,7 @@ impl Teller<'_> {
 
     fn undo(&mut self, spot: Spot, end: UndoEnd, at: Duration) {
         let ix = (spot.step, spot.member);
-        let Some(undo) = member(self.sketch, ix).and_then(|member| member.undo.as_ref()) else { return };
+        let Some(undo) = self.sketch.member(ix).and_then(|member| member.undo.as_ref()) else { return };
         let what = format!("undo {} ({})", self.name(spot), undo.handler);
         if end == UndoEnd::Failed {
             let unread =
@@ -342,7 +342,7 @@ impl Teller<'_> {
         let coming: Vec<Spot> = self.standing.iter().filter(|(_, s)| s.coming).map(|(spot, _)| *spot).collect();
         for spot in coming {
             let ix = (spot.step, spot.member);
-            if member(self.sketch, ix).is_none_or(|member| member.effect.is_none()) {
+            if self.sketch.member(ix).is_none_or(|member| member.effect.is_none()) {
                 continue;
             }
             let what = format!("the request of {} that was on its way is done", self.name(spot));
@@ -367,7 +367,7 @@ impl Teller<'_> {
         let mut standing: Vec<String> = Vec::new();
         for (spot, state) in &self.standing {
             let ix = (spot.step, spot.member);
-            let effect = member(self.sketch, ix).and_then(|member| self.sketch.effects.get(member.effect?));
+            let effect = self.sketch.member(ix).and_then(|member| self.sketch.effects.get(member.effect?));
             if let (Some(effect), true) = (effect, state.done) {
                 let word = if self.concerns(ix) { effect.to_uppercase() } else { effect.clone() };
                 if !standing.contains(&word) {
@@ -397,7 +397,7 @@ impl Teller<'_> {
 
     /// What the member leaves, in capitals if the story is about it.
     fn effect(&self, ix: MemberIx) -> String {
-        let effect = member(self.sketch, ix).and_then(|member| self.sketch.effects.get(member.effect?));
+        let effect = self.sketch.member(ix).and_then(|member| self.sketch.effects.get(member.effect?));
         effect.map_or_else(String::new, |e| if self.concerns(ix) { e.to_uppercase() } else { e.clone() })
     }
 

@@ -1,6 +1,6 @@
 //! What a proof says, in plain words. No word of the search is used here: no state, no transition, no formula.
 
-use super::{Remark, member};
+use super::Remark;
 use crate::diag::FindingCode;
 use crate::handlers::contract::IfAbsent;
 use crate::plan::draw::time_text;
@@ -9,7 +9,7 @@ use crate::plan::{Plan, Timing};
 use crate::verify::findings::{
     Answer, Attempt, Course, MemberCourse, Missing, Part, Person, Problem, Reader, StepCourse, World,
 };
-use crate::verify::sketch::{Act, Aspect, Member, OnError, Repeat, Site, Sketch};
+use crate::verify::sketch::{Aspect, Member, OnError, Repeat, Site, Sketch};
 
 /// Returns the name of a step.
 pub(super) fn step(sketch: &Sketch, step: usize) -> &str {
@@ -18,7 +18,7 @@ pub(super) fn step(sketch: &Sketch, step: usize) -> &str {
 
 /// Returns how a member is called: by its step, and by its own name if it is a fallback.
 pub(super) fn call(sketch: &Sketch, (s, m): (usize, usize)) -> String {
-    match member(sketch, (s, m)) {
+    match sketch.member((s, m)) {
         Some(member) if m > 0 => format!("{}.{}", step(sketch, s), member.name),
         _ => step(sketch, s).to_owned(),
     }
@@ -26,7 +26,7 @@ pub(super) fn call(sketch: &Sketch, (s, m): (usize, usize)) -> String {
 
 /// Returns the name of what a member leaves in the world.
 pub(super) fn effect(sketch: &Sketch, m: (usize, usize)) -> &str {
-    let named = member(sketch, m).and_then(|member| sketch.effects.get(member.effect?));
+    let named = sketch.member(m).and_then(|member| sketch.effects.get(member.effect?));
     named.map_or("something", String::as_str)
 }
 
@@ -44,10 +44,10 @@ pub(super) fn read(sketch: &Sketch, step_read: usize, what: Aspect) -> String {
 /// Returns the place in the file that is at fault.
 pub(super) fn site(sketch: &Sketch, problem: &Problem) -> Site {
     let of_step = |s: usize| sketch.steps.get(s).map_or_else(Site::default, |step| step.site.clone());
-    let of_member = |m: (usize, usize)| member(sketch, m).map_or_else(|| of_step(m.0), |member| member.site.clone());
+    let of_member = |m: (usize, usize)| sketch.member(m).map_or_else(|| of_step(m.0), |member| member.site.clone());
     match problem {
         Problem::LeftByCompleted(m) | Problem::LeftByUndone(m) => {
-            let undo = member(sketch, *m).and_then(|member| member.undo.as_ref());
+            let undo = sketch.member(*m).and_then(|member| member.undo.as_ref());
             undo.map_or_else(|| of_member(*m), |undo| undo.site.clone())
         }
         Problem::Twice(m) | Problem::PivotUndone(m) => of_member(*m),
@@ -115,7 +115,7 @@ pub(super) fn why(sketch: &Sketch, problem: &Problem, course: &Course) -> String
         Problem::LeftByCompleted(m) | Problem::LeftByUndone(m) => why_left(sketch, problem, *m, course),
         Problem::Twice(m) => format!(
             "Calling `{}` twice does it twice, and an attempt that gave no clear answer is repeated.",
-            member(sketch, *m).map_or("", |member| member.handler.as_str())
+            sketch.member(*m).map_or("", |member| member.handler.as_str())
         ),
         Problem::Missing(missing) => why_missing(sketch, *missing, course),
         Problem::PivotUndone(m) => {
@@ -139,7 +139,7 @@ fn told(course: &Course, (s, m): (usize, usize)) -> Option<&MemberCourse> {
 }
 
 fn why_left(sketch: &Sketch, problem: &Problem, m: (usize, usize), course: &Course) -> String {
-    let (Some(member), Some(told)) = (member(sketch, m), told(course, m)) else {
+    let (Some(member), Some(told)) = (sketch.member(m), told(course, m)) else {
         return "Nothing takes it back.".to_owned();
     };
     let name = call(sketch, m);
@@ -195,7 +195,7 @@ fn why_missing(sketch: &Sketch, missing: Missing, course: &Course) -> String {
 pub(super) fn person(sketch: &Sketch, person: Person) -> String {
     match person {
         Person::UndoFails(m) => {
-            let undo = member(sketch, m).and_then(|member| member.undo.as_ref());
+            let undo = sketch.member(m).and_then(|member| member.undo.as_ref());
             let handler = undo.map_or("the undo", |undo| undo.handler.as_str());
             format!("{handler} fails for good (undo of {})", call(sketch, m))
         }
@@ -207,7 +207,7 @@ pub(super) fn person(sketch: &Sketch, person: Person) -> String {
 /// Returns what is to be said of a part that no run reaches.
 pub(super) fn dead(sketch: &Sketch, part: Part) -> Remark {
     let of_step = |s: usize| sketch.steps[s].site.clone();
-    let of_member = |m: (usize, usize)| member(sketch, m).map_or_else(|| of_step(m.0), |member| member.site.clone());
+    let of_member = |m: (usize, usize)| sketch.member(m).map_or_else(|| of_step(m.0), |member| member.site.clone());
     let remark = |site, title: String, help: &str| Remark {
         code: FindingCode::NeverReached,
         site,
@@ -238,7 +238,7 @@ pub(super) fn dead(sketch: &Sketch, part: Part) -> Remark {
             "Leave it out, or mend its `errors` and `when`.",
         ),
         Part::Undo(m) => {
-            let undo = member(sketch, m).and_then(|member| member.undo.as_ref());
+            let undo = sketch.member(m).and_then(|member| member.undo.as_ref());
             let site = undo.map_or_else(|| of_member(m), |undo| undo.site.clone());
             remark(
                 site,
@@ -247,7 +247,7 @@ pub(super) fn dead(sketch: &Sketch, part: Part) -> Remark {
             )
         }
         Part::Confirm(m) => {
-            let confirm = member(sketch, m).and_then(|member| member.confirm.as_ref());
+            let confirm = sketch.member(m).and_then(|member| member.confirm.as_ref());
             let site = confirm.map_or_else(|| of_member(m), |confirm| confirm.site.clone());
             remark(
                 site,
@@ -261,7 +261,7 @@ pub(super) fn dead(sketch: &Sketch, part: Part) -> Remark {
 
 fn never_retried(sketch: &Sketch, m: (usize, usize), site: Site) -> Remark {
     let title = format!("no failed attempt of `{}` is ever repeated", call(sketch, m));
-    let help = match member(sketch, m) {
+    let help = match sketch.member(m) {
         Some(member) if member.effect.is_some() && !member.repeatable => format!(
             "Calling `{}` twice does it twice, so only what certainly was not done is repeated, and it has no such error. If the \
              service knows the idempotency key, use it in the handler and declare `.keyed()`; otherwise leave the retry out.",
@@ -275,18 +275,11 @@ fn never_retried(sketch: &Sketch, m: (usize, usize), site: Site) -> Remark {
 /// Returns what is to be said of a step whose failure costs more than it is worth.
 pub(super) fn costly(sketch: &Sketch, s: usize) -> Remark {
     let name = step(sketch, s);
-    let undone: Vec<&str> = (0..sketch.steps.len())
-        .filter(|other| *other != s)
-        .flat_map(|other| match &sketch.steps[other].act {
-            Act::Call(members) => members.iter().filter(|member| member.undo.is_some()).collect(),
-            Act::Wait(_) => Vec::new(),
-        })
-        .filter_map(|member: &Member| member.effect)
-        .filter_map(|effect| sketch.effects.get(effect).map(String::as_str))
-        .collect();
+    let others = sketch.steps.iter().enumerate().filter(|(other, _)| *other != s);
+    let undone = others.flat_map(|(_, step)| step.members()).filter(|member| member.undo.is_some());
     let mut words: Vec<String> = Vec::new();
-    for word in undone {
-        let word = format!("`{word}`");
+    for effect in undone.filter_map(|member| sketch.effects.get(member.effect?)) {
+        let word = format!("`{effect}`");
         if !words.contains(&word) {
             words.push(word);
         }
@@ -307,11 +300,7 @@ pub(super) fn trusted(sketch: &Sketch) -> Vec<(String, String)> {
             trusted.push((handler.to_owned(), what.join(", ")));
         }
     };
-    let members = sketch.steps.iter().flat_map(|step| match &step.act {
-        Act::Call(members) => members.as_slice(),
-        Act::Wait(_) => &[],
-    });
-    for member in members {
+    for member in sketch.members() {
         if let Some(effect) = member.effect.and_then(|effect| sketch.effects.get(effect)) {
             let repeat = match member.repeat {
                 Repeat::Once => "called twice it is done twice",
@@ -348,7 +337,7 @@ pub(super) fn trusted(sketch: &Sketch) -> Vec<(String, String)> {
 
 /// Says how an unclear attempt ended in the world.
 pub(super) fn world(sketch: &Sketch, m: (usize, usize), world: World) -> String {
-    match (member(sketch, m).and_then(|member| member.effect), world) {
+    match (sketch.member(m).and_then(|member| member.effect), world) {
         (None, _) | (_, World::Nothing) => String::new(),
         (Some(_), World::Done) => effect(sketch, m).to_uppercase(),
         (Some(_), World::OnItsWay) => "on its way".to_owned(),

@@ -36,10 +36,7 @@ impl Seen<'_> {
     }
 
     fn member(&self, spot: Spot) -> Option<&Member> {
-        match &self.sketch.steps[spot.step].act {
-            Act::Call(members) => members.get(spot.member),
-            Act::Wait(_) => None,
-        }
+        self.sketch.member((spot.step, spot.member))
     }
 
     fn step(&self, name: &str) -> Option<usize> {
@@ -127,12 +124,9 @@ impl Seen<'_> {
     fn undoing(&self, name: &str, outside: &[Record]) -> bool {
         let undo = |spot| self.member(spot).and_then(|m| m.undo.as_ref()).filter(|u| u.undoes);
         let called = |record: &&Record| undo(record.spot).is_some_and(|u| u.undone.as_deref() == Some(name));
-        let all = self.sketch.steps.iter().filter_map(|step| match &step.act {
-            Act::Call(members) => Some(members),
-            Act::Wait(_) => None,
-        });
-        let undone: BTreeSet<usize> = all
-            .flatten()
+        let undone: BTreeSet<usize> = self
+            .sketch
+            .members()
             .filter(|m| m.undo.as_ref().is_some_and(|u| u.undoes && u.undone.as_deref() == Some(name)))
             .filter_map(|m| m.effect)
             .collect();

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::plan::OnError;
 use crate::verify::findings::{Answer, Attempt, Course, MemberCourse, Spot, StepCourse, Stop, UndoEnd, World};
-use crate::verify::sketch::{Act, Member, Sketch};
+use crate::verify::sketch::{Member, Sketch};
 
 /// When an attempt comes to what it comes to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -83,8 +83,7 @@ fn hold(sketch: &Sketch, course: &Course, step: usize, last: &MemberCourse) -> (
 
 /// Tells whether on the way forward something would have followed after the last attempt: another one, or a fallback.
 fn goes_on(sketch: &Sketch, step: usize, last: &MemberCourse) -> bool {
-    let Act::Call(members) = &sketch.steps[step].act else { return false };
-    let member = &members[last.member];
+    let Some(member) = sketch.member((step, last.member)) else { return false };
     match last.attempts.last() {
         Some(Attempt::Failed(ending, _)) => {
             let ending = &member.endings[*ending];

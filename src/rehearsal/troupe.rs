@@ -18,7 +18,7 @@ use crate::payload::Payload;
 use crate::plan::{self, Action, Plan};
 use crate::scenario::play::START;
 use crate::verify::findings::{Answer, Attempt, Spot, UndoEnd, World};
-use crate::verify::sketch::{Act, Member, Sketch};
+use crate::verify::sketch::{Member, Sketch};
 
 /// When everything that does not wait for it has come to rest.
 pub(super) const LATE: Duration = Duration::from_secs(10 * 24 * 3600);
@@ -73,10 +73,7 @@ impl Troupe {
     }
 
     fn member(&self, spot: Spot) -> Option<&Member> {
-        match &self.sketch.steps.get(spot.step)?.act {
-            Act::Call(members) => members.get(spot.member),
-            Act::Wait(_) => None,
-        }
+        self.sketch.member((spot.step, spot.member))
     }
 
     /// Returns what the next attempt of a member comes to, if it is to come to anything, and when.

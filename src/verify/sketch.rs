@@ -35,6 +35,19 @@ pub struct Sketch {
     pub invariants: Vec<Invariant>,
 }
 
+impl Sketch {
+    /// Returns the members of all steps, in file order.
+    pub fn members(&self) -> impl Iterator<Item = &Member> {
+        self.steps.iter().flat_map(Step::members)
+    }
+
+    /// Returns a member of a step: by the step's place, then its own.
+    #[must_use]
+    pub fn member(&self, (step, member): (usize, usize)) -> Option<&Member> {
+        self.steps.get(step)?.members().get(member)
+    }
+}
+
 /// Where something stands in the files of the workflow.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Site {
@@ -153,6 +166,17 @@ pub struct Step {
     pub act: Act,
     /// Where its name stands.
     pub site: Site,
+}
+
+impl Step {
+    /// Returns the members of a step that calls; a wait has none.
+    #[must_use]
+    pub fn members(&self) -> &[Member] {
+        match &self.act {
+            Act::Call(members) => members,
+            Act::Wait(_) => &[],
+        }
+    }
 }
 
 /// What a step does.

@@ -16,7 +16,7 @@ use crate::plan::Plan;
 use crate::plan::draw::time_text;
 use crate::proof::{Fix, Flaw, Proof, Remark, Row, Story, Verdict, span};
 use crate::verify::findings::Problem;
-use crate::verify::sketch::{Act, Member};
+use crate::verify::sketch::Member;
 
 /// A flaw with its story and, if one was found, an edit that removes it.
 pub(in crate::cli) struct Told<'a> {
@@ -120,19 +120,11 @@ impl Page<'_> {
     }
 
     fn size(&self) -> String {
-        let members = self.members();
+        let members: Vec<&Member> = self.proof.sketch.members().collect();
         let effects: BTreeSet<usize> = members.iter().filter_map(|member| member.effect).collect();
         let undos = members.iter().filter(|member| member.undo.is_some()).count();
         [counted(self.proof.sketch.steps.len(), "step"), counted(effects.len(), "effect"), counted(undos, "undo")]
             .join(", ")
-    }
-
-    fn members(&self) -> Vec<&Member> {
-        let members = self.proof.sketch.steps.iter().flat_map(|step| match &step.act {
-            Act::Call(members) => members.as_slice(),
-            Act::Wait(_) => &[],
-        });
-        members.collect()
     }
 
     /// The questions, each with its answer in a word and a reason.
@@ -144,7 +136,7 @@ impl Page<'_> {
             tone: if bad == 0 { Tone::Good } else { Tone::Bad },
             more: if bad == 0 { more } else { counted(bad, "way") + ", see above" },
         };
-        let members = self.members();
+        let members: Vec<&Member> = self.proof.sketch.members().collect();
         let mut effects: Vec<&str> = Vec::new();
         for member in members.iter().filter(|member| !member.harmless) {
             if let Some(effect) = member.effect.and_then(|effect| self.proof.sketch.effects.get(effect))

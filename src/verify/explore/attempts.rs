@@ -3,7 +3,7 @@
 
 use crate::teeth::{Bug, awake};
 use crate::verify::findings::{Answer, Attempt, Part, Problem, Reader, Spot, UndoEnd, World};
-use crate::verify::sketch::{Act, Failing, Member, OnError};
+use crate::verify::sketch::{Failing, Member, OnError};
 
 use super::after::{After, Told};
 use super::rules::Rules;
@@ -17,10 +17,7 @@ impl Rules<'_> {
 
     /// Returns the members of a step, none for a wait.
     pub fn members(&self, step: usize) -> &[Member] {
-        match &self.sketch.steps[step].act {
-            Act::Call(members) => members,
-            Act::Wait(_) => &[],
-        }
+        self.sketch.steps[step].members()
     }
 
     fn failing(&self, spot: Spot, code: Code) -> &Failing {

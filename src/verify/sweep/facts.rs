@@ -1,7 +1,7 @@
 //! The facts that invariants speak of, gathered step by step.
 
 use super::world::{Stands, Trace};
-use crate::verify::sketch::{Act, Fact, Formula, Sketch, StepEnding};
+use crate::verify::sketch::{Fact, Formula, Sketch, StepEnding};
 
 /// What is known of the facts so far: one byte for each thing that an invariant mentions.
 pub(super) type Facts = Vec<u8>;
@@ -44,12 +44,9 @@ impl Slots {
         if self.undos.iter().any(|known| known == name) {
             return;
         }
-        let members = sketch.steps.iter().flat_map(|step| match &step.act {
-            Act::Call(members) => members.as_slice(),
-            Act::Wait(_) => &[],
-        });
         let undoes = |undo: &crate::verify::sketch::Undo| undo.undoes && undo.undone.as_deref() == Some(name);
-        let effects: Vec<usize> = members
+        let effects: Vec<usize> = sketch
+            .members()
             .filter(|member| member.undo.as_ref().is_some_and(undoes))
             .filter_map(|member| member.effect)
             .collect();

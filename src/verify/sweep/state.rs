@@ -101,10 +101,7 @@ impl Readers {
                 looks_of_truth(&decision.truth, &mut look, &mut free);
             };
             step.when.iter().for_each(&mut decision);
-            let members = match &step.act {
-                Act::Call(members) => members.as_slice(),
-                Act::Wait(_) => &[],
-            };
+            let members = step.members();
             members.iter().filter_map(|member| member.when.as_ref()).for_each(&mut decision);
             let waits = match &step.act {
                 Act::Wait(wait) => Some(&wait.reads),

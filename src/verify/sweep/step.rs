@@ -12,7 +12,7 @@ use super::spot::{self, End, Left, Undoing, Verdict};
 use super::world::Stands;
 use super::{Class, Cost};
 use crate::verify::findings::{MemberIx, Part, Person, Problem, Reader, Spot, StepCourse, UndoEnd};
-use crate::verify::sketch::{Act, Member, OnError, OnSkip, Sketch, Step, StepEnding};
+use crate::verify::sketch::{Act, OnError, OnSkip, Sketch, Step, StepEnding};
 
 /// How a step ended, with all that its members left.
 struct StepEnd {
@@ -312,10 +312,7 @@ struct Final {
 
 fn endings_of(sketch: &Sketch, slots: &Slots, s: usize, end: &StepEnd, context: &Context, class: Class) -> Vec<Ending> {
     let step = &sketch.steps[s];
-    let members: &[Member] = match &step.act {
-        Act::Call(members) => members,
-        Act::Wait(_) => &[],
-    };
+    let members = step.members();
     let incomplete = end.spots.iter().any(|spot| spot.incomplete);
     let mut all = vec![(
         Vec::<Final>::new(),
