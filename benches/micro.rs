@@ -15,7 +15,7 @@ use flowrun::machine::event::{CallId, CallKind, Entry, Event, Place, RunStarted}
 use flowrun::machine::{Command, Input, Machine, key};
 use flowrun::names::RunKey;
 use flowrun::payload::Payload;
-use flowrun::proof::{Proof, STATES, Verdict};
+use flowrun::proof::{Proof, Verdict};
 use flowrun::store::format;
 use flowrun::template::{Scope, StepScope, Template};
 use flowrun::time::{SystemClock, Timestamp};
@@ -132,18 +132,19 @@ fn order() -> Value {
 /// The shipped workflow, and one of 200 steps, eight of them beside each other, from the definition that was read on.
 fn proof(criterion: &mut Criterion) {
     let contracts = flowrun::orders::registry().contracts();
+    let limits = Limits::default();
     let mut prove = |name: &str, loaded: &Loaded| {
         let plan = flowrun::plan::compile(loaded, &contracts).expect("the workflow is valid");
         criterion.bench_function(&format!("proof: {name}"), |bencher| {
             bencher.iter(|| {
-                let proof = Proof::of(loaded, &plan, STATES);
+                let proof = Proof::of(loaded, &plan, limits.states);
                 assert_ne!(proof.verdict(), Verdict::LimitReached);
                 proof
             });
         });
     };
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("workflows/ecommerce-order.yaml");
-    let (shipped, findings) = Definition::load(&path, &Overrides::default(), &Limits::default());
+    let (shipped, findings) = Definition::load(&path, &Overrides::default(), &limits);
     prove("the shipped order", &shipped.unwrap_or_else(|| panic!("{findings:?}")));
     let definition = Definition {
         path: "ladder.yaml".to_owned(),
@@ -151,7 +152,7 @@ fn proof(criterion: &mut Criterion) {
         files: indexmap::IndexMap::new(),
         config: json!({}),
     };
-    let (ladder, findings) = definition.reopen(&Limits::default());
+    let (ladder, findings) = definition.reopen(&limits);
     prove("200 steps, eight wide", &ladder.unwrap_or_else(|| panic!("{findings:?}")));
 }
 

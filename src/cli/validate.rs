@@ -8,7 +8,7 @@ use super::exit_code::ExitCode;
 use super::output::paint::Tone;
 use super::problem::Problem;
 use super::workflow::{self, counted};
-use crate::diag::{self, Severity};
+use crate::diag::Severity;
 
 pub(super) fn validate(app: &App, args: &Validate) -> Result<ExitCode, Problem> {
     let files = workflow::files(&args.paths, "validate")?;
@@ -35,8 +35,7 @@ pub(super) fn validate(app: &App, args: &Validate) -> Result<ExitCode, Problem> 
             screen.answer(&format!("{}: {}{counts}\n", path.display(), screen.out.text(tone, word)))?;
             continue;
         }
-        let findings: Vec<Value> = examined.findings.iter().map(|f| diag::json(f, &examined.file)).collect();
-        let file = json!({ "path": path.display().to_string(), "valid": valid, "findings": findings });
+        let file = json!({ "path": path.display().to_string(), "valid": valid, "findings": examined.json() });
         if screen.format == Format::Jsonl {
             screen.json_list("files", &[file])?;
         } else {

@@ -12,7 +12,7 @@ use super::output::proof as shown;
 use super::problem::Problem;
 use super::workflow::{self, Examined, counted};
 use crate::definition::{Loaded, Overrides};
-use crate::diag::{self, Severity};
+use crate::diag::Severity;
 use crate::plan::{self, Plan};
 use crate::proof::{Flaw, Proof, Verdict, repair};
 use crate::rehearsal::rehearse;
@@ -73,8 +73,7 @@ fn invalid(app: &App, path: &Path, examined: &Examined) -> Result<(ExitCode, Opt
         app.screen.answer(&format!("{}: not valid ({})\n", path.display(), counted(errors, "error")))?;
         return Ok((ExitCode::Invalid, None));
     }
-    let findings: Vec<Value> = examined.findings.iter().map(|f| diag::json(f, &examined.file)).collect();
-    Ok((ExitCode::Invalid, Some(shown::invalid(path, findings))))
+    Ok((ExitCode::Invalid, Some(shown::invalid(path, examined.json()))))
 }
 
 #[expect(clippy::disallowed_methods, reason = "how long the search took is told, and nothing depends on it")]

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use super::app::{App, beside, read_text, shown, unreadable};
 use super::args::Settings;
 use super::exit_code::ExitCode;
@@ -10,11 +12,11 @@ use super::output::screen::shell_word;
 use super::problem::Problem;
 use crate::check;
 use crate::definition::{Definition, Loaded, Overrides};
-use crate::diag::{Finding, FindingCode, Severity, SourceFile, in_file_order};
+use crate::diag::{self, Finding, FindingCode, Severity, SourceFile, in_file_order};
 use crate::dsl::tree::read_small;
 use crate::engine::Workflow;
 use crate::limits::Limits;
-use crate::plan;
+use crate::plan::{self, Plan};
 use crate::proof::{Proof, Verdict};
 use crate::suggest::nearest;
 
@@ -170,6 +172,11 @@ pub(super) struct Examined {
 }
 
 impl Examined {
+    /// Returns what was found, for programs.
+    pub(super) fn json(&self) -> Vec<Value> {
+        self.findings.iter().map(|finding| diag::json(finding, &self.file)).collect()
+    }
+
     /// Tells whether the workflow can run; with `strict` warnings keep it from doing so.
     pub(super) fn is_valid(&self, strict: bool) -> bool {
         self.loaded.is_some() && !self.findings.iter().any(|f| strict || f.severity == Severity::Error)
@@ -263,22 +270,22 @@ pub(super) fn ready(app: &App, path: &Path, settings: &Settings, wanted: Wanted)
             &examined.findings,
         ));
     };
-    if wanted.proof {
-        proved(app, path, loaded)?;
-    }
     tracing::info!(path = %path.display(), warnings, "the workflow is valid");
-    Workflow::compile(loaded, &app.contracts).map(Arc::new).map_err(|findings| {
+    let workflow = Workflow::compile(loaded, &app.contracts).map_err(|findings| {
         if app.screen.is_text() {
             app.screen.findings(&findings, &examined.file);
         }
         invalid(format!("{} is not valid; nothing was started", path.display()), &findings)
-    })
+    })?;
+    if wanted.proof {
+        proved(app, path, loaded, &workflow.plan)?;
+    }
+    Ok(Arc::new(workflow))
 }
 
 /// Demands that a valid workflow is proved.
-fn proved(app: &App, path: &Path, loaded: &Loaded) -> Result<(), Problem> {
-    let Ok(plan) = plan::compile(loaded, &app.contracts) else { return Ok(()) };
-    let proof = Proof::of(loaded, &plan, app.limits.states);
+fn proved(app: &App, path: &Path, loaded: &Loaded, plan: &Plan) -> Result<(), Problem> {
+    let proof = Proof::of(loaded, plan, app.limits.states);
     let why = match proof.verdict() {
         Verdict::Proved => return Ok(()),
         Verdict::Flawed => counted(proof.flaws().len(), "violation"),

@@ -22,9 +22,6 @@ use crate::verify::findings::{Course, Found, LimitReached, Part, Person, Problem
 use crate::verify::sketch::{Act, Member, OnError, Read, Site, Sketch, Step, Truth};
 use crate::verify::sweep::sweep;
 
-/// States that are looked at unless somebody raises the limit `states`.
-pub const STATES: u64 = 5_000_000;
-
 /// What is known of every possible run of a workflow.
 #[derive(Clone, Debug)]
 pub struct Proof {

@@ -3,13 +3,15 @@
 //! Candidates come from what the flaw is about; each is made, checked and searched like any workflow, so that what is
 //! offered was proved. What no single edit can mend gets none.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::edit::{Edit, add_entry, with_default};
-use super::{Flaw, Proof, STATES, span};
+use super::{Flaw, Proof, span};
 use crate::check;
 use crate::definition::{Definition, Loaded};
-use crate::diag::{Finding, Severity};
+use crate::diag::Severity;
 use crate::handlers::contract::{Contract, Contracts};
 use crate::limits::Limits;
 use crate::names::HandlerName;
@@ -53,7 +55,9 @@ enum Change {
 #[must_use]
 pub fn repair(proof: &Proof, flaw: &Flaw<'_>, loaded: &Loaded, contracts: &Contracts, limits: &Limits) -> Option<Fix> {
     let found = proof.found.as_ref().ok()?;
-    let smith = Smith { proof, loaded, contracts };
+    // What is offered is not to be the next thing to be warned of.
+    let known = check::check(loaded, contracts).into_iter().map(|finding| finding.message).collect();
+    let smith = Smith { proof, loaded, contracts, known };
     let changes = smith.candidates(flaw.problem);
     changes.into_iter().take(CANDIDATES_MAX).find_map(|change| {
         let after = smith.after(&change, limits)?;
@@ -75,6 +79,8 @@ struct Smith<'a> {
     proof: &'a Proof,
     loaded: &'a Loaded,
     contracts: &'a Contracts,
+    /// What the checks say of the workflow as it is.
+    known: BTreeSet<String>,
 }
 
 impl Smith<'_> {
@@ -244,14 +250,11 @@ impl Smith<'_> {
                 (self.loaded, &contracts)
             }
         };
-        // What is offered is not to be the next thing to be warned of.
-        let before = check::check(self.loaded, self.contracts);
-        let is_known = |finding: &Finding| before.iter().any(|known| known.message == finding.message);
-        if !check::check(loaded, contracts).iter().all(is_known) {
+        if !check::check(loaded, contracts).iter().all(|finding| self.known.contains(&finding.message)) {
             return None;
         }
         let plan: Plan = plan::compile(loaded, contracts).ok()?;
-        sweep(&Sketch::of(&plan, &loaded.parsed.document), STATES).ok()
+        sweep(&Sketch::of(&plan, &loaded.parsed.document), limits.states).ok()
     }
 
     fn fix(&self, change: Change) -> Fix {
