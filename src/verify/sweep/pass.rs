@@ -11,18 +11,7 @@ use super::{Class, Cost};
 use crate::verify::findings::{Course, Found, LimitReached, Part, Person, Problem, Reader, StepCourse, Stop};
 use crate::verify::sketch::{Sketch, Step};
 
-/// The kinds of ends that a pass backward looks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Aim {
-    /// Any end.
-    Any,
-    /// One of which something is said.
-    Judged,
-    /// One at which undos are made.
-    Undone,
-}
-
-/// The cheapest way on to each kind of end.
+/// The cheapest way on to each kind of end, in the order of [`At`].
 type Ahead = [Option<Cost>; 3];
 
 /// The states between two steps.
@@ -59,7 +48,7 @@ struct Through {
     state: usize,
     /// What the step does there; nothing for a problem of the end itself.
     step: Option<(Move, Mark)>,
-    aim: Option<Aim>,
+    aim: Option<At>,
 }
 
 type Known = HashMap<(usize, bool, Context, Class), Rc<Ways>>;
@@ -344,18 +333,13 @@ impl<'a> Pass<'a> {
             found.persons.extend(way.owed.iter().map(|member| Person::UndoFails(*member)));
         }
         for ((problem, at), mark) in &way.marks {
-            let aim = match at {
-                At::Any => Aim::Any,
-                At::Judged => Aim::Judged,
-                At::Undone => Aim::Undone,
-            };
-            let Some(on) = on[aim as usize] else { continue };
+            let Some(on) = on[*at as usize] else { continue };
             let through = Through {
                 cost: cost.and(mark.cost).and(on),
                 layer: place,
                 state,
                 step: Some((step.clone(), mark.clone())),
-                aim: Some(aim),
+                aim: Some(*at),
             };
             note(best, problem.clone(), through);
         }

@@ -110,14 +110,24 @@ struct Search<'a> {
     pivot: bool,
     context: &'a Context,
     found: Ends,
+    /// What can be told of the ends that were found.
+    ended: HashSet<(Verdict, bool, bool, Vec<Left>, BTreeSet<Problem>)>,
     /// What is still to be looked at, by its cost; the shorter courses first.
     open: Vec<VecDeque<(Node, Vec<MemberCourse>)>>,
 }
 
 /// Looks at everything that can become of a call of `members`.
 pub(super) fn search(step: usize, members: &[Member], on_error: OnError, pivot: bool, context: &Context) -> Ends {
-    let mut search =
-        Search { step, members, on_error, pivot, context, found: Ends::default(), open: vec![VecDeque::new()] };
+    let mut search = Search {
+        step,
+        members,
+        on_error,
+        pivot,
+        context,
+        found: Ends::default(),
+        ended: HashSet::new(),
+        open: vec![VecDeque::new()],
+    };
     let first = search.fresh(0, Vec::new(), false, BTreeSet::new(), false);
     search.open[0].push_back((first, vec![told(0)]));
     let mut seen: HashSet<Node> = HashSet::new();
@@ -451,13 +461,9 @@ impl<'a> Search<'a> {
         let mut left = node.before;
         let denied = node.answer == Some(Answer::NotDone);
         left.push(Left { member: node.member, trace: node.trace, owed, succeeded, denied });
-        let known = self.found.ends.iter().any(|end| {
-            (end.verdict, end.drained, end.incomplete) == (verdict, node.draining, node.incomplete)
-                && end.left == left
-                && end.problems == node.problems
-        });
         // The cheapest comes first.
-        if !known {
+        let end = (verdict, node.draining, node.incomplete, left.clone(), node.problems.clone());
+        if self.ended.insert(end) {
             let faults = u32::try_from(cost).unwrap_or(u32::MAX);
             let (drained, incomplete, problems) = (node.draining, node.incomplete, node.problems);
             self.found.ends.push(End { verdict, drained, left, incomplete, problems, faults, told });

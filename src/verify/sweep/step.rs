@@ -236,10 +236,9 @@ fn single(step: &Step, end: End) -> StepEnd {
 
 /// The ends of a step with items, of which there are none, one or two.
 fn lists(step: &Step, ends: &[End]) -> Vec<StepEnd> {
-    let ends = representatives(ends);
     let goes_on = step.on_error == OnError::Continue;
     let mut lists = vec![list(step, &[], StepEnding::Ok, false)];
-    for first in &ends {
+    for first in ends {
         // One item.
         let whole = if goes_on { StepEnding::Ok } else { ending_of(first.verdict) };
         lists.push(list(step, &[first], whole, first.drained));
@@ -250,36 +249,19 @@ fn lists(step: &Step, ends: &[End]) -> Vec<StepEnd> {
             lists.push(list(step, &[first], ending, first.drained));
             continue;
         }
-        for second in &ends {
+        for second in ends {
             let drained = first.drained || second.drained;
-            let both: Vec<StepEnding> = [first, second].iter().map(|end| ending_of(end.verdict)).collect();
-            let mut endings: BTreeSet<u8> = BTreeSet::new();
-            let bad: Vec<StepEnding> = both.iter().copied().filter(|ending| *ending != StepEnding::Ok).collect();
-            let candidates = if goes_on || bad.is_empty() { vec![StepEnding::Ok] } else { bad };
-            for ending in candidates {
-                if endings.insert(ending as u8) {
-                    lists.push(list(step, &[first, second], ending, drained));
-                }
+            let mut endings = [first, second].map(|end| ending_of(end.verdict)).to_vec();
+            // The step ends as the item that failed first, whichever that was.
+            endings.retain(|ending| !goes_on && *ending != StepEnding::Ok);
+            endings.dedup();
+            if endings.is_empty() {
+                endings.push(StepEnding::Ok);
             }
+            lists.extend(endings.into_iter().map(|ending| list(step, &[first, second], ending, drained)));
         }
     }
     lists
-}
-
-/// The cheapest of the ends that leave the same, so that pairs of them stay few.
-fn representatives(ends: &[End]) -> Vec<&End> {
-    let mut kept: Vec<&End> = Vec::new();
-    for end in ends {
-        let same = |known: &&&End| {
-            (known.verdict, known.drained, known.incomplete, &known.problems)
-                == (end.verdict, end.drained, end.incomplete, &end.problems)
-                && known.left == end.left
-        };
-        if !kept.iter().any(|known| same(&known)) {
-            kept.push(end);
-        }
-    }
-    kept
 }
 
 fn list(step: &Step, items: &[&End], ending: StepEnding, drained: bool) -> StepEnd {
@@ -297,7 +279,9 @@ fn list(step: &Step, items: &[&End], ending: StepEnding, drained: bool) -> StepE
 }
 
 /// An end with what becomes of it when the run ends.
+#[derive(Clone)]
 struct Ending {
+    finals: Vec<Final>,
     effect: Effect,
     problems: Vec<(Problem, At)>,
     undos: Vec<(Spot, UndoEnd)>,
@@ -305,6 +289,7 @@ struct Ending {
 }
 
 /// What stands of a member at the end of the run.
+#[derive(Clone, Copy)]
 struct Final {
     left: Left,
     by: bool,
@@ -314,21 +299,19 @@ fn endings_of(sketch: &Sketch, slots: &Slots, s: usize, end: &StepEnd, context: 
     let step = &sketch.steps[s];
     let members = step.members();
     let incomplete = end.spots.iter().any(|spot| spot.incomplete);
-    let mut all = vec![(
-        Vec::<Final>::new(),
-        Ending {
-            effect: effect(slots, s, step, end, incomplete),
-            problems: Vec::new(),
-            undos: Vec::new(),
-            owed: BTreeSet::new(),
-        },
-    )];
+    let mut all = vec![Ending {
+        finals: Vec::new(),
+        effect: effect(slots, s, step, end, incomplete),
+        problems: Vec::new(),
+        undos: Vec::new(),
+        owed: BTreeSet::new(),
+    }];
     for (nth, spot) in end.spots.iter().enumerate() {
         let item = step.items.as_ref().map(|_| u32::try_from(nth).unwrap_or(u32::MAX));
         for left in &spot.left {
             let by = spot.verdict == Verdict::By(left.member);
             let (Class::Undone, true, Some(undo)) = (class, left.owed, &members[left.member].undo) else {
-                all.iter_mut().for_each(|(finals, _)| finals.push(Final { left: *left, by }));
+                all.iter_mut().for_each(|ending| ending.finals.push(Final { left: *left, by }));
                 continue;
             };
             let ix = (s, left.member);
@@ -336,33 +319,28 @@ fn endings_of(sketch: &Sketch, slots: &Slots, s: usize, end: &StepEnd, context: 
             let undoing = Undoing { member: &members[left.member], undo, ix, own: left.succeeded, denied: left.denied };
             let outcomes = undoing.outcomes(context, left.trace);
             let mut more = Vec::new();
-            for (finals, ending) in all {
+            for ending in all {
                 for outcome in &outcomes {
                     // A failure that need not be is a run like this one that ends with a person.
                     if outcome.after.is_none() && outcome.faults > 0 {
                         continue;
                     }
-                    let mut ending = Ending {
-                        effect: ending.effect.clone(),
-                        problems: ending.problems.clone(),
-                        undos: ending.undos.clone(),
-                        owed: ending.owed.clone(),
-                    };
+                    let mut ending = ending.clone();
                     ending.owed.insert(ix);
                     ending.problems.extend(outcome.problems.iter().map(|problem| (problem.clone(), At::Undone)));
                     ending.effect.incomplete |= outcome.after.is_none();
                     let undone = if outcome.after.is_some() { UndoEnd::Done } else { UndoEnd::Failed };
                     ending.undos.push((at, undone));
                     let trace = outcome.after.unwrap_or(left.trace);
-                    let finals = finals.iter().map(|f: &Final| Final { left: f.left, by: f.by });
-                    more.push((finals.chain([Final { left: Left { trace, ..*left }, by }]).collect(), ending));
+                    ending.finals.push(Final { left: Left { trace, ..*left }, by });
+                    more.push(ending);
                 }
             }
             all = more;
         }
     }
-    let judged = all.into_iter().map(|(finals, mut ending)| {
-        for Final { left, by } in &finals {
+    let judged = all.into_iter().map(|mut ending| {
+        for Final { left, by } in std::mem::take(&mut ending.finals) {
             let member = &members[left.member];
             let ix = (s, left.member);
             let Some(effect) = member.effect else { continue };
