@@ -158,7 +158,7 @@ pub struct Step {
     pub on_error: OnError,
     /// Whether it is the point of no return.
     pub pivot: bool,
-    /// It runs once per item; what the list reads. 0, 1 and 2 items stand for every number of them.
+    /// It runs once per item; what the list reads. The searches look at 0, 1 and 2 items.
     pub items: Option<Vec<Read>>,
     /// How many items may run at once (1, or more).
     pub concurrency: u32,
