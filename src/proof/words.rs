@@ -206,60 +206,44 @@ pub(super) fn person(sketch: &Sketch, person: Person) -> String {
 
 /// Returns what is to be said of a part that no run reaches.
 pub(super) fn dead(sketch: &Sketch, part: Part) -> Remark {
-    let of_step = |s: usize| sketch.steps[s].site.clone();
-    let of_member = |m: (usize, usize)| sketch.member(m).map_or_else(|| of_step(m.0), |member| member.site.clone());
-    let remark = |site, title: String, help: &str| Remark {
-        code: FindingCode::NeverReached,
-        site,
-        title,
-        help: help.to_owned(),
-    };
-    match part {
-        Part::Step(s) => remark(
-            of_step(s),
-            format!("no run begins `{}`", step(sketch, s)),
-            "Leave it out, or mend what leads to it.",
-        ),
+    let when = |s: usize| sketch.steps[s].when.as_ref().map(|when| &when.site);
+    let undo = |m| sketch.member(m).and_then(|member| member.undo.as_ref()).map(|undo| &undo.site);
+    let confirm = |m| sketch.member(m).and_then(|member| member.confirm.as_ref()).map(|confirm| &confirm.site);
+    let fallback = |m| sketch.member(m).map(|member| &member.site);
+    let (site, title, help) = match part {
+        Part::Step(s) => {
+            let title = format!("no run begins `{}`", step(sketch, s));
+            (Some(&sketch.steps[s].site), title, "Leave it out, or mend what leads to it.")
+        }
         Part::When(s, true) => {
-            let site = sketch.steps[s].when.as_ref().map_or_else(|| of_step(s), |when| when.site.clone());
-            remark(
-                site,
-                format!("`when` of `{}` is never true", step(sketch, s)),
-                "Leave the step out, or mend its `when`.",
-            )
+            let title = format!("`when` of `{}` is never true", step(sketch, s));
+            (when(s), title, "Leave the step out, or mend its `when`.")
         }
         Part::When(s, false) => {
-            let site = sketch.steps[s].when.as_ref().map_or_else(|| of_step(s), |when| when.site.clone());
-            remark(site, format!("`when` of `{}` is never false", step(sketch, s)), "Leave the `when` out, or mend it.")
+            let title = format!("`when` of `{}` is never false", step(sketch, s));
+            (when(s), title, "Leave the `when` out, or mend it.")
         }
-        Part::Fallback(m) => remark(
-            of_member(m),
-            format!("no run tries the fallback `{}`", call(sketch, m)),
-            "Leave it out, or mend its `errors` and `when`.",
-        ),
+        Part::Fallback(m) => {
+            let title = format!("no run tries the fallback `{}`", call(sketch, m));
+            (fallback(m), title, "Leave it out, or mend its `errors` and `when`.")
+        }
         Part::Undo(m) => {
-            let undo = sketch.member(m).and_then(|member| member.undo.as_ref());
-            let site = undo.map_or_else(|| of_member(m), |undo| undo.site.clone());
-            remark(
-                site,
-                format!("no run undoes `{}`", call(sketch, m)),
-                "Leave the `compensate` out, or mend what leads to it.",
-            )
+            let title = format!("no run undoes `{}`", call(sketch, m));
+            (undo(m), title, "Leave the `compensate` out, or mend what leads to it.")
         }
         Part::Confirm(m) => {
-            let confirm = sketch.member(m).and_then(|member| member.confirm.as_ref());
-            let site = confirm.map_or_else(|| of_member(m), |confirm| confirm.site.clone());
-            remark(
-                site,
-                format!("no run asks whether `{}` was done", call(sketch, m)),
-                "Leave the `confirm` out, or mend what leads to it.",
-            )
+            let title = format!("no run asks whether `{}` was done", call(sketch, m));
+            (confirm(m), title, "Leave the `confirm` out, or mend what leads to it.")
         }
-        Part::Retry(m) => never_retried(sketch, m, of_member(m)),
-    }
+        Part::Retry(m) => return never_retried(sketch, m),
+    };
+    // A part that is dead is there.
+    let site = site.cloned().unwrap_or_default();
+    Remark { code: FindingCode::NeverReached, site, title, help: help.to_owned() }
 }
 
-fn never_retried(sketch: &Sketch, m: (usize, usize), site: Site) -> Remark {
+fn never_retried(sketch: &Sketch, m: (usize, usize)) -> Remark {
+    let site = sketch.member(m).map_or_else(Site::default, |member| member.site.clone());
     let title = format!("no failed attempt of `{}` is ever repeated", call(sketch, m));
     let help = match sketch.member(m) {
         Some(member) if member.effect.is_some() && !member.repeatable => format!(
