@@ -126,6 +126,7 @@ mod tests {
     use crate::bench::compile;
     use crate::handlers::{Registry, State, StepCtx, StepError, World};
     use crate::limits::Limits;
+    use crate::store::conformance::passes_on_the_rest;
     use crate::store::journal::{Commit, Committed, Journal, LiveRow, RunRow, StoreError};
     use crate::store::memory::MemoryStore;
     use crate::time::SystemClock;
@@ -151,9 +152,6 @@ mod tests {
         fn commit(&self, commit: Commit) -> Committed {
             self.store.commit(commit)
         }
-        fn store_id(&self) -> [u8; 16] {
-            self.store.store_id()
-        }
         fn records(&self, run: RunKey) -> Result<Vec<Vec<u8>>, StoreError> {
             *self.whole.lock().entry(run).or_default() += 1;
             self.store.records(run)
@@ -165,30 +163,7 @@ mod tests {
             let last = records.last().cloned();
             Ok((records.len().saturating_sub(1) as u64, last.into_iter().collect()))
         }
-        fn definition(&self, fingerprint: [u8; 32]) -> Result<Arc<[u8]>, StoreError> {
-            self.store.definition(fingerprint)
-        }
-        fn run_by_id(&self, id: &str) -> Result<Option<RunKey>, StoreError> {
-            self.store.run_by_id(id)
-        }
-        fn runs_by_prefix(&self, prefix: &str, most: usize) -> Result<Vec<RunKey>, StoreError> {
-            self.store.runs_by_prefix(prefix, most)
-        }
-        fn live(&self) -> Result<Vec<(RunKey, LiveRow)>, StoreError> {
-            self.store.live()
-        }
-        fn run(&self, run: RunKey) -> Result<Option<RunRow>, StoreError> {
-            self.store.run(run)
-        }
-        fn runs(&self, before: Option<RunKey>, most: usize) -> Result<Vec<(RunKey, RunRow)>, StoreError> {
-            self.store.runs(before, most)
-        }
-        fn breakers(&self) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-            self.store.breakers()
-        }
-        fn close(&self) -> Result<(), StoreError> {
-            self.store.close()
-        }
+        passes_on_the_rest!();
     }
 
     fn engine(journal: Arc<dyn Journal>) -> (Engine, Arc<super::super::Workflow>) {

@@ -306,3 +306,37 @@ suite! {
     commits_of_a_run_keep_their_order_unawaited
     a_closed_store_says_so
 }
+
+/// The rest of a journal that looks on, or gets in the way, while another does the work: passed on to its field `store`.
+macro_rules! passes_on_the_rest {
+    () => {
+        fn store_id(&self) -> [u8; 16] {
+            self.store.store_id()
+        }
+        fn definition(&self, fingerprint: [u8; 32]) -> Result<Arc<[u8]>, StoreError> {
+            self.store.definition(fingerprint)
+        }
+        fn run_by_id(&self, id: &str) -> Result<Option<RunKey>, StoreError> {
+            self.store.run_by_id(id)
+        }
+        fn runs_by_prefix(&self, prefix: &str, most: usize) -> Result<Vec<RunKey>, StoreError> {
+            self.store.runs_by_prefix(prefix, most)
+        }
+        fn live(&self) -> Result<Vec<(RunKey, LiveRow)>, StoreError> {
+            self.store.live()
+        }
+        fn run(&self, run: RunKey) -> Result<Option<RunRow>, StoreError> {
+            self.store.run(run)
+        }
+        fn runs(&self, before: Option<RunKey>, most: usize) -> Result<Vec<(RunKey, RunRow)>, StoreError> {
+            self.store.runs(before, most)
+        }
+        fn breakers(&self) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+            self.store.breakers()
+        }
+        fn close(&self) -> Result<(), StoreError> {
+            self.store.close()
+        }
+    };
+}
+pub(crate) use passes_on_the_rest;

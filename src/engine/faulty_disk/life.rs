@@ -16,7 +16,7 @@ use crate::faults::CallFacts;
 use crate::handlers::{Handlers, LedgerEntry};
 use crate::machine::event::{CallKind, Event};
 use crate::names::RunKey;
-use crate::store::conformance::wait;
+use crate::store::conformance::{passes_on_the_rest, wait};
 use crate::store::fault::{FaultDisk, Op};
 use crate::store::format;
 use crate::store::journal::{Commit, Committed, Journal, LiveRow, RunRow, StoreError};
@@ -171,45 +171,11 @@ impl Journal for InTurn {
         })
     }
 
-    fn store_id(&self) -> [u8; 16] {
-        self.store.store_id()
-    }
-
     fn records(&self, run: RunKey) -> Result<Vec<Vec<u8>>, StoreError> {
         self.store.records(run)
     }
 
-    fn definition(&self, fingerprint: [u8; 32]) -> Result<Arc<[u8]>, StoreError> {
-        self.store.definition(fingerprint)
-    }
-
-    fn run_by_id(&self, id: &str) -> Result<Option<RunKey>, StoreError> {
-        self.store.run_by_id(id)
-    }
-
-    fn runs_by_prefix(&self, prefix: &str, most: usize) -> Result<Vec<RunKey>, StoreError> {
-        self.store.runs_by_prefix(prefix, most)
-    }
-
-    fn live(&self) -> Result<Vec<(RunKey, LiveRow)>, StoreError> {
-        self.store.live()
-    }
-
-    fn run(&self, run: RunKey) -> Result<Option<RunRow>, StoreError> {
-        self.store.run(run)
-    }
-
-    fn runs(&self, before: Option<RunKey>, most: usize) -> Result<Vec<(RunKey, RunRow)>, StoreError> {
-        self.store.runs(before, most)
-    }
-
-    fn breakers(&self) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        self.store.breakers()
-    }
-
-    fn close(&self) -> Result<(), StoreError> {
-        self.store.close()
-    }
+    passes_on_the_rest!();
 }
 
 /// What was lived through.
