@@ -26,6 +26,8 @@ pub mod check;
 pub mod cli;
 pub mod definition;
 pub mod diag;
+#[cfg(test)]
+mod dice;
 pub mod dsl;
 pub mod engine;
 pub mod failure;

@@ -9,11 +9,11 @@ use tempfile::TempDir;
 
 use super::check::check;
 use super::conformance::{Dump, add, definition, done, dump, finish, run, start, wait};
-use super::fault::Dice;
 use super::journal::{Journal as _, StoreError};
 use super::open::OpenOptions;
 use super::redb::RedbStore;
 use super::tables::META;
+use crate::dice::Dice;
 use crate::machine::event::Compensation;
 
 const CREATE: OpenOptions = OpenOptions { create: true };

@@ -14,8 +14,8 @@
 pub mod explore;
 pub mod findings;
 mod outline;
-#[cfg(any(test, feature = "teeth"))]
-pub mod random;
+#[cfg(test)]
+mod random;
 pub mod sketch;
 pub mod sweep;
 pub mod trace;

@@ -3,6 +3,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Degree, fits};
 use crate::check::types::{Schema, Type};
+use crate::dice::Dice;
 
 fn judged(source: &Value, target: &Value) -> Option<(Degree, String)> {
     fits(&Type::of(source), Schema::new(target, target))
@@ -98,15 +99,11 @@ fn misfits_are_found_where_they_are() {
 }
 
 /// Numbers that follow from a seed.
-struct Luck(u64);
+struct Luck(Dice);
 
 impl Luck {
     fn below(&mut self, n: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        usize::try_from((z ^ (z >> 31)) % n as u64).expect("it is below a usize")
+        self.0.place(n)
     }
 
     fn schema(&mut self, depth: usize) -> Value {
@@ -249,7 +246,7 @@ fn no_value_fits_where_a_misfit_is_certain() {
     let seed = std::env::var("FLOWRUN_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(20_261_123);
     let pairs = if std::env::var_os("FLOWRUN_FULL").is_some() { 40_000 } else { 1_500 };
     println!("FLOWRUN_SEED={seed}");
-    let mut luck = Luck(seed);
+    let mut luck = Luck(Dice(seed));
     let (mut misfits, mut values) = (0, 0);
     for _ in 0..pairs {
         let (source, target) = (luck.schema(3), luck.schema(3));

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use redb::{Database, ReadableTable as _, StorageBackend};
 
 use super::tables::{self, BY_RUN, JOURNAL, Pointer, run_and_number, unbundled};
+use crate::dice::Dice;
 use crate::names::RunKey;
 
 /// The size that a disk writes whole or not at all.
@@ -299,21 +300,5 @@ impl Replay {
             }
         }
         image
-    }
-}
-
-/// A few random numbers that a seed repeats.
-#[derive(Debug)]
-pub(crate) struct Dice(pub u64);
-
-impl Dice {
-    /// Returns a number below `end`.
-    pub fn below(&mut self, end: u64) -> u64 {
-        // splitmix64
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % end.max(1)
     }
 }

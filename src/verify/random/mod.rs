@@ -4,6 +4,7 @@
 //! workflows, and it knows no rule.
 
 use crate::check::invariant;
+use crate::dice::Dice;
 
 use super::sketch::{
     Act, Aspect, Confirm, Decision, Failing, IfAbsent, Invariant, Member, OnError, OnSkip, Read, Repeat, Site, Sketch,
@@ -11,10 +12,9 @@ use super::sketch::{
 };
 
 mod shrink;
-#[cfg(test)]
 mod tests;
 
-pub use self::shrink::{shrink, weight};
+pub use self::shrink::shrink;
 
 /// The effects that members have; a few, so that several share one.
 const EFFECTS: [&str; 3] = ["charged", "booked", "sent"];
@@ -28,21 +28,16 @@ const CONDITIONS: [&str; 2] = ["input.a > 0", "input.b"];
 /// Makes the workflow of a seed.
 #[must_use]
 pub fn sketch(seed: u64) -> Sketch {
-    Maker { dice: Dice(seed.wrapping_mul(0x5851_f42d_4c95_7f2d)), steps: Vec::new() }.sketch(seed)
+    Maker { dice: Draws(Dice(seed.wrapping_mul(0x5851_f42d_4c95_7f2d))), steps: Vec::new() }.sketch(seed)
 }
 
-/// Chance that is the same every time.
-struct Dice(u64);
+/// What a maker draws.
+struct Draws(Dice);
 
-impl Dice {
+impl Draws {
     /// Returns a number below `end`.
     fn below(&mut self, end: usize) -> usize {
-        // splitmix64
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        usize::try_from((z ^ (z >> 31)) % end as u64).expect("it is smaller than `end`")
+        self.0.place(end)
     }
 
     /// Is true so many times in a hundred.
@@ -68,7 +63,7 @@ impl Dice {
 }
 
 struct Maker {
-    dice: Dice,
+    dice: Draws,
     /// For each step, by its place, the number of its members (none for a wait) and whether it has items.
     steps: Vec<(usize, bool)>,
 }
