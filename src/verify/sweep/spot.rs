@@ -49,6 +49,9 @@ pub(super) struct End {
     pub told: Vec<MemberCourse>,
 }
 
+/// What tells an end from another: its verdict, whether it was drained or is incomplete, what is left, and the problems.
+type Told = (Verdict, bool, bool, Vec<Left>, BTreeSet<Problem>);
+
 /// What one search of a call finds.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ends {
@@ -111,7 +114,7 @@ struct Search<'a> {
     context: &'a Context,
     found: Ends,
     /// What can be told of the ends that were found.
-    ended: HashSet<(Verdict, bool, bool, Vec<Left>, BTreeSet<Problem>)>,
+    ended: HashSet<Told>,
     /// What is still to be looked at, by its cost; the shorter courses first.
     open: Vec<VecDeque<(Node, Vec<MemberCourse>)>>,
 }
