@@ -352,7 +352,7 @@ impl Driver {
 
     /// Lets the machine decide, and answers at once what the services can answer at once.
     fn decide(&mut self, input: Input, turn: &mut Turn) -> Result<(), EngineError> {
-        let now = self.inner.clock.now();
+        let now = self.inner.executor.clock.now();
         let Advance { entries, commands } = self.machine.advance(now, input).map_err(|stuck| match stuck {
             Stuck::Refused(refusal) => EngineError::Refused(refusal),
             Stuck::Bug(bug) => EngineError::Bug(format!("run {}: {bug}", self.machine.state().key)),
@@ -414,7 +414,7 @@ impl Driver {
 
     fn leave(&self, service: &ServiceName, probe: bool, health: Health) {
         if let Some(policy) = self.machine.plan().services.get(service) {
-            self.inner.services.leave(service, policy, probe, health, &*self.inner.clock);
+            self.inner.services.leave(service, policy, probe, health, &*self.inner.executor.clock);
         }
     }
 
@@ -460,7 +460,7 @@ impl Driver {
             StoreError::Refused { .. } => EngineError::Bug(error.to_string()),
             other => EngineError::Store(other),
         })?;
-        if let Some(observer) = &self.inner.options.observer {
+        if let Some(observer) = &self.inner.executor.options.observer {
             let state = self.machine.state();
             for (n, entry) in (self.recorded..).zip(&entries) {
                 let plan = self.machine.plan();
@@ -480,7 +480,6 @@ impl Driver {
                 let job = Job {
                     call,
                     attempt,
-                    serial,
                     until,
                     key,
                     previous,
@@ -492,7 +491,8 @@ impl Driver {
                 };
                 let mailbox = self.mailbox.clone();
                 let task =
-                    tokio::spawn(executor::carry_out(Arc::clone(&self.inner), job, input, mailbox)).abort_handle();
+                    tokio::spawn(executor::carry_out(Arc::clone(&self.inner.executor), job, serial, input, mailbox))
+                        .abort_handle();
                 let service = self.service_of(call);
                 self.attempts.insert(call, Attempt { serial, token, task, service, probe });
             }
@@ -508,7 +508,7 @@ impl Driver {
     fn show_position(&self) {
         let state = self.machine.state();
         let idle = self.attempts.is_empty() && !self.machine.waits_for_a_place();
-        let now = self.inner.clock.now();
+        let now = self.inner.executor.clock.now();
         // Whoever waits for the end need not read it back from the store.
         let report = state.is_final().then(|| Arc::new(RunReport::new(self.machine.plan(), state)));
         self.position.send_modify(|position| {
@@ -533,7 +533,7 @@ impl Driver {
 
 async fn wait_until(inner: &Inner, alarm: Option<Timestamp>) {
     match alarm {
-        Some(at) => inner.clock.sleep_until(at).await,
+        Some(at) => inner.executor.clock.sleep_until(at).await,
         None => std::future::pending().await,
     }
 }

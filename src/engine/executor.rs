@@ -5,16 +5,17 @@
 use std::sync::Arc;
 
 use serde_json::json;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::driver::{AttemptEnd, Mailbox, Message};
-use super::{Inner, LATE_GRACE, Moment, secrets};
+use super::{EngineOptions, LATE_GRACE, Moment, secrets};
 use crate::failure::ErrorKind;
 use crate::failure::Failure;
 use crate::faults::{Action, CallFacts};
 use crate::handlers::context::StepCtx;
 use crate::handlers::outcome::{Confirmation, Reply, StepError};
-use crate::handlers::registry::Handler;
+use crate::handlers::registry::{Handler, Handlers};
 use crate::limits::raised_by;
 use crate::machine::event::{Answer, CallKind};
 use crate::machine::state::CallIx;
@@ -22,52 +23,107 @@ use crate::names::{MemberName, PRIMARY};
 use crate::payload::Payload;
 use crate::plan::Plan;
 use crate::teeth::{Bug, awake};
-use crate::time::Timestamp;
+use crate::time::{Clock, Timestamp};
 
 /// Bytes of an error's message that are kept.
 const MESSAGE_MAX: usize = 16 << 10;
 
 /// What an attempt needs to know.
-pub(super) struct Job {
-    pub(super) call: CallIx,
-    pub(super) attempt: u32,
-    pub(super) serial: u64,
-    pub(super) until: Timestamp,
-    pub(super) key: String,
-    pub(super) previous: Option<Failure>,
-    pub(super) token: CancellationToken,
-    pub(super) plan: Arc<Plan>,
-    pub(super) run_id: Arc<str>,
-    pub(super) run_started_at: Timestamp,
-    pub(super) salt: [u8; 32],
+pub(crate) struct Job {
+    pub(crate) call: CallIx,
+    pub(crate) attempt: u32,
+    pub(crate) until: Timestamp,
+    pub(crate) key: String,
+    pub(crate) previous: Option<Failure>,
+    pub(crate) token: CancellationToken,
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) run_id: Arc<str>,
+    pub(crate) run_started_at: Timestamp,
+    pub(crate) salt: [u8; 32],
+}
+
+/// Calls handlers: what it takes besides the run itself.
+pub(crate) struct Executor {
+    pub(crate) handlers: Handlers,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) options: EngineOptions,
+}
+
+/// An attempt that has been begun.
+pub(crate) struct Attempt {
+    executor: Arc<Executor>,
+    job: Arc<Job>,
+    /// A task of its own, so that a panic stays inside.
+    task: JoinHandle<AttemptEnd>,
+}
+
+impl Executor {
+    /// Says why a run with this plan cannot go on in this process.
+    pub(crate) fn obstacle(&self, plan: &Plan) -> Option<(&'static str, String)> {
+        let missing = plan.handlers().find(|name| self.handlers.get(name.as_str()).is_none());
+        if let Some(name) = missing {
+            let message = format!("handler `{name}` is not registered in this program; resume the run where it is");
+            return Some(("handler_missing", message));
+        }
+        let missing = secrets::missing(plan, self.options.secrets.as_deref());
+        if missing.is_empty() {
+            return None;
+        }
+        Some(("secret_missing", format!("missing in the environment: {}", missing.join(", "))))
+    }
+
+    /// Begins an attempt.
+    pub(crate) fn begin(self: &Arc<Self>, job: Job, input: Payload) -> Attempt {
+        let job = Arc::new(job);
+        let task = tokio::spawn(call(Arc::clone(self), Arc::clone(&job), input));
+        Attempt { executor: Arc::clone(self), job, task }
+    }
+}
+
+impl Attempt {
+    /// Waits until the attempt has ended or is given up. In the second case the handler goes on, and is left to
+    /// [`Attempt::late`].
+    pub(crate) async fn end(mut self) -> (AttemptEnd, Option<Self>) {
+        tokio::select! {
+            biased;
+            joined = &mut self.task => (end_of(joined), None),
+            () = self.executor.clock.sleep_until(self.job.until) => {
+                let job = &self.job;
+                job.token.cancel();
+                let planned = job.call.in_plan(&job.plan).map_or_else(String::new, |c| format!(" after {:?}", c.timeout));
+                let message = format!("the handler gave no answer{planned}");
+                let failure = Failure::new("timeout", ErrorKind::Unknown, message);
+                (AttemptEnd::Returned(Err(failure)), Some(self))
+            }
+        }
+    }
+
+    /// Waits for the answer of a handler whose attempt was given up; nothing if there is none in time.
+    pub(crate) async fn late(mut self) -> Option<AttemptEnd> {
+        let clock = &self.executor.clock;
+        let grace = clock.sleep_until(clock.now().after(LATE_GRACE));
+        tokio::select! {
+            joined = &mut self.task => Some(end_of(joined)),
+            () = grace => {
+                self.task.abort();
+                None
+            }
+        }
+    }
 }
 
 /// Carries an attempt out and tells the driver how it ended.
-pub(super) async fn carry_out(inner: Arc<Inner>, job: Job, input: Payload, mailbox: Mailbox) {
-    let job = Arc::new(job);
-    let ended = |end| Message::Ended { call: job.call, attempt: job.attempt, serial: job.serial, end };
-    // A task of its own, so that a panic stays inside.
-    let mut task = tokio::spawn(call(Arc::clone(&inner), Arc::clone(&job), input));
-    let end = tokio::select! {
-        biased;
-        joined = &mut task => end_of(joined),
-        () = inner.clock.sleep_until(job.until) => {
-            job.token.cancel();
-            let planned = job.call.in_plan(&job.plan).map_or_else(String::new, |c| format!(" after {:?}", c.timeout));
-            let failure = Failure::new("timeout", ErrorKind::Unknown, format!("the handler gave no answer{planned}"));
-            // A driver that is gone has put its run down; nobody waits for the answer.
-            let _ = mailbox.send(ended(AttemptEnd::Returned(Err(failure))));
-            let grace = inner.clock.sleep_until(inner.clock.now().after(LATE_GRACE));
-            tokio::select! {
-                joined = &mut task => end_of(joined),
-                () = grace => {
-                    task.abort();
-                    return;
-                }
-            }
-        }
-    };
+pub(super) async fn carry_out(executor: Arc<Executor>, job: Job, serial: u64, input: Payload, mailbox: Mailbox) {
+    let (call, attempt) = (job.call, job.attempt);
+    let ended = |end| Message::Ended { call, attempt, serial, end };
+    let (end, left) = executor.begin(job, input).end().await;
+    // A driver that is gone has put its run down; nobody waits for the answer.
     let _ = mailbox.send(ended(end));
+    if let Some(left) = left
+        && let Some(end) = left.late().await
+    {
+        let _ = mailbox.send(ended(end));
+    }
 }
 
 fn end_of(joined: Result<AttemptEnd, tokio::task::JoinError>) -> AttemptEnd {
@@ -84,11 +140,11 @@ fn end_of(joined: Result<AttemptEnd, tokio::task::JoinError>) -> AttemptEnd {
     })
 }
 
-async fn call(inner: Arc<Inner>, job: Arc<Job>, input: Payload) -> AttemptEnd {
+async fn call(executor: Arc<Executor>, job: Arc<Job>, input: Payload) -> AttemptEnd {
     let Some(planned) = job.call.in_plan(&job.plan) else {
         return failed(StepError::permanent("handler_missing", "the plan does not know this call"));
     };
-    let Some(handler) = inner.handlers.get(planned.handler.as_str()) else {
+    let Some(handler) = executor.handlers.get(planned.handler.as_str()) else {
         let message = format!("handler `{}` is not registered", planned.handler);
         return failed(StepError::permanent("handler_missing", message));
     };
@@ -102,13 +158,13 @@ async fn call(inner: Arc<Inner>, job: Arc<Job>, input: Payload) -> AttemptEnd {
         kind: job.call.kind,
         attempt: job.attempt,
         key: &job.key,
-        elapsed: inner.clock.now().since(job.run_started_at),
+        elapsed: executor.clock.now().since(job.run_started_at),
     };
-    let dies = |moment| inner.options.watch.as_ref().is_some_and(|watch| watch(&facts, moment));
+    let dies = |moment| executor.options.watch.as_ref().is_some_and(|watch| watch(&facts, moment));
     if dies(Moment::Before) {
-        die(&inner).await
+        die(&executor).await
     }
-    let fault = inner.options.faults.as_ref().and_then(|faults| faults.find(&facts));
+    let fault = executor.options.faults.as_ref().and_then(|faults| faults.find(&facts));
     let does = || {
         // A fault that is carried out is not a death of the test's own.
         let _ = dies(Moment::Fault);
@@ -124,11 +180,11 @@ async fn call(inner: Arc<Inner>, job: Arc<Job>, input: Payload) -> AttemptEnd {
         }
         Some(Action::KillBefore) => {
             does();
-            die(&inner).await
+            die(&executor).await
         }
         Some(Action::Delay(delay)) => {
             does();
-            inner.clock.sleep_until(inner.clock.now().after(*delay)).await;
+            executor.clock.sleep_until(executor.clock.now().after(*delay)).await;
         }
         Some(Action::ActThenHang | Action::KillAfter | Action::Repeat) | None => {}
     }
@@ -142,19 +198,19 @@ async fn call(inner: Arc<Inner>, job: Arc<Job>, input: Payload) -> AttemptEnd {
         deadline: job.until,
         cancellation: job.token.clone(),
         previous_error: job.previous.clone(),
-        clock: Arc::clone(&inner.clock),
-        lockstep: inner.options.lockstep,
+        clock: Arc::clone(&executor.clock),
+        lockstep: executor.options.lockstep,
     };
     let again = (fault == Some(&Action::Repeat)).then(|| (ctx.clone(), input.clone()));
-    let mut end = reply_of(&inner, &job, handler, ctx, input).await;
+    let mut end = reply_of(&executor, &job, handler, ctx, input).await;
     if let Some((ctx, input)) = again
         && !matches!(end, AttemptEnd::Returned(Err(_)))
     {
         does();
-        end = reply_of(&inner, &job, handler, ctx, input).await;
+        end = reply_of(&executor, &job, handler, ctx, input).await;
     }
     if dies(Moment::After) {
-        die(&inner).await
+        die(&executor).await
     }
     match fault {
         Some(Action::ActThenHang) => {
@@ -163,7 +219,7 @@ async fn call(inner: Arc<Inner>, job: Arc<Job>, input: Payload) -> AttemptEnd {
         }
         Some(Action::KillAfter) => {
             does();
-            die(&inner).await
+            die(&executor).await
         }
         Some(Action::Error { .. } | Action::Hang | Action::KillBefore | Action::Repeat | Action::Delay(_)) | None => {
             end
@@ -171,8 +227,8 @@ async fn call(inner: Arc<Inner>, job: Arc<Job>, input: Payload) -> AttemptEnd {
     }
 }
 
-async fn reply_of(inner: &Inner, job: &Job, handler: &Handler, ctx: StepCtx, input: Payload) -> AttemptEnd {
-    let secrets = match secrets::Filled::of(&job.plan, &job.salt, inner.options.secrets.as_deref()) {
+async fn reply_of(executor: &Executor, job: &Job, handler: &Handler, ctx: StepCtx, input: Payload) -> AttemptEnd {
+    let secrets = match secrets::Filled::of(&job.plan, &job.salt, executor.options.secrets.as_deref()) {
         Ok(secrets) => secrets,
         Err(missing) => {
             let message = format!("missing in the environment: {}", missing.join(", "));
@@ -185,13 +241,13 @@ async fn reply_of(inner: &Inner, job: &Job, handler: &Handler, ctx: StepCtx, inp
     }
     let reply = handler.call(ctx, input).await;
     match (job.call.kind, reply) {
-        (_, Err(error)) => AttemptEnd::Returned(Err(secrets.hide_in_failure(bounded(inner, error.into())))),
-        (CallKind::Confirm, Ok(Reply::Confirmation(confirmation))) => confirmed(inner, job, &secrets, confirmation),
+        (_, Err(error)) => AttemptEnd::Returned(Err(secrets.hide_in_failure(bounded(executor, error.into())))),
+        (CallKind::Confirm, Ok(Reply::Confirmation(confirmation))) => confirmed(executor, job, &secrets, confirmation),
         (CallKind::Confirm, Ok(Reply::Output(_))) => {
             failed(StepError::unknown("bad_output", "the handler in `confirm` must answer with a confirmation"))
         }
         (CallKind::Forward | CallKind::Undo | CallKind::Finally, Ok(Reply::Output(output))) => {
-            AttemptEnd::Returned(checked(inner, handler, secrets.hide(output)))
+            AttemptEnd::Returned(checked(executor, handler, secrets.hide(output)))
         }
         (CallKind::Forward | CallKind::Undo | CallKind::Finally, Ok(Reply::Confirmation(confirmation))) => {
             let output = match confirmation {
@@ -205,23 +261,28 @@ async fn reply_of(inner: &Inner, job: &Job, handler: &Handler, ctx: StepCtx, inp
 }
 
 /// Reads a confirm handler's answer. What `Done` carries becomes the step's output, so it has to fit that.
-fn confirmed(inner: &Inner, job: &Job, secrets: &secrets::Filled, confirmation: Confirmation<Payload>) -> AttemptEnd {
+fn confirmed(
+    executor: &Executor,
+    job: &Job,
+    secrets: &secrets::Filled,
+    confirmation: Confirmation<Payload>,
+) -> AttemptEnd {
     let output = match confirmation {
         Confirmation::NotDone => return AttemptEnd::Answered(Answer::NotDone, None),
         Confirmation::Unknown => return AttemptEnd::Answered(Answer::Unknown, None),
         Confirmation::Done(output) => secrets.hide(output),
     };
     let asked_about = CallIx { kind: CallKind::Forward, ..job.call };
-    let original = asked_about.in_plan(&job.plan).and_then(|c| inner.handlers.get(c.handler.as_str()));
-    match original.map_or(Ok(output.clone()), |handler| checked(inner, handler, output)) {
+    let original = asked_about.in_plan(&job.plan).and_then(|c| executor.handlers.get(c.handler.as_str()));
+    match original.map_or(Ok(output.clone()), |handler| checked(executor, handler, output)) {
         Ok(output) => AttemptEnd::Answered(Answer::Done, Some(output)),
         Err(failure) => AttemptEnd::Returned(Err(failure)),
     }
 }
 
-fn checked(inner: &Inner, handler: &Handler, output: Payload) -> Result<Payload, Failure> {
+fn checked(executor: &Executor, handler: &Handler, output: Payload) -> Result<Payload, Failure> {
     let bytes = output.text().len() as u64;
-    let limit = inner.options.limits.payload_bytes;
+    let limit = executor.options.limits.payload_bytes;
     if bytes > limit && !awake(Bug::PayloadLimitNotChecked) {
         let message = format!("the output has {bytes} bytes, and the limit `payload_bytes` is {limit}")
             + &raised_by("payload_bytes");
@@ -237,7 +298,7 @@ fn checked(inner: &Inner, handler: &Handler, output: Payload) -> Result<Payload,
 }
 
 /// Cuts what a handler says of an error down to what may be recorded; the error itself counts all the same.
-fn bounded(inner: &Inner, mut failure: Failure) -> Failure {
+fn bounded(executor: &Executor, mut failure: Failure) -> Failure {
     if failure.message.len() > MESSAGE_MAX {
         let mut end = MESSAGE_MAX;
         while !failure.message.is_char_boundary(end) {
@@ -246,7 +307,7 @@ fn bounded(inner: &Inner, mut failure: Failure) -> Failure {
         failure.message.truncate(end);
         failure.message.push('\u{2026}');
     }
-    let limit = inner.options.limits.payload_bytes;
+    let limit = executor.options.limits.payload_bytes;
     if let Some(details) = &failure.details
         && details.text().len() as u64 > limit
     {
@@ -261,8 +322,8 @@ fn failed(error: StepError) -> AttemptEnd {
 }
 
 /// Ends the process, as the fault wants. Where that is only pretended, nothing more is heard of the attempt.
-async fn die<T>(inner: &Inner) -> T {
-    match &inner.options.killer {
+async fn die<T>(executor: &Executor) -> T {
+    match &executor.options.killer {
         Some(kill) => kill(),
         None => {
             // Nothing after this line runs in this process.

@@ -27,6 +27,7 @@ use parking_lot::Mutex;
 use tokio::sync::{oneshot, watch};
 
 use self::driver::{Driver, Mailbox, Message, Position};
+use self::executor::Executor;
 use self::library::Library;
 use self::report::RunReport;
 use self::services::Services;
@@ -192,9 +193,7 @@ pub struct Engine {
 struct Inner {
     journal: Arc<dyn Journal>,
     library: Library,
-    handlers: Handlers,
-    clock: Arc<dyn Clock>,
-    options: EngineOptions,
+    executor: Arc<Executor>,
     services: Services,
     runs: Mutex<HashMap<RunKey, Running>>,
     /// Held while a run is taken over: what was read of it must still be all there is when its driver begins.
@@ -232,9 +231,7 @@ impl Engine {
         let inner = Inner {
             journal,
             library,
-            handlers,
-            clock,
-            options,
+            executor: Arc::new(Executor { handlers, clock, options }),
             services,
             runs: Mutex::new(HashMap::new()),
             taking_over: tokio::sync::Mutex::new(()),
@@ -349,7 +346,7 @@ impl Engine {
         for run in &runs {
             let _ = run.mailbox.send(Message::Hold);
         }
-        let deadline = self.inner.clock.sleep_until(self.inner.clock.now().after(grace));
+        let deadline = self.inner.executor.clock.sleep_until(self.inner.executor.clock.now().after(grace));
         tokio::select! {
             () = all_down(runs.clone()) => return,
             () = deadline => {}
@@ -404,21 +401,7 @@ impl Inner {
                 format!("a handler has changed since the run was started: {misfit}; resume the run where it fits"),
             ))
         };
-        self.obstacle(machine.plan()).or_else(changed)
-    }
-
-    /// Says why a run with this plan cannot go on in this process.
-    fn obstacle(&self, plan: &Plan) -> Option<(&'static str, String)> {
-        let missing = plan.handlers().find(|name| self.handlers.get(name.as_str()).is_none());
-        if let Some(name) = missing {
-            let message = format!("handler `{name}` is not registered in this program; resume the run where it is");
-            return Some(("handler_missing", message));
-        }
-        let missing = secrets::missing(plan, self.options.secrets.as_deref());
-        if missing.is_empty() {
-            return None;
-        }
-        Some(("secret_missing", format!("missing in the environment: {}", missing.join(", "))))
+        self.executor.obstacle(machine.plan()).or_else(changed)
     }
 
     /// Notes that the store failed: nothing is recorded any more, and everyone who waits is told.

@@ -145,7 +145,7 @@ impl Engine {
             return Ok(());
         }
         let mut machine = self.inner.library.machine(run)?;
-        let now = self.inner.clock.now();
+        let now = self.inner.executor.clock.now();
         let obstacle = self.inner.obstacle_to(&machine);
         let taken = machine.advance(now, Input::Recovered { obstacle });
         match taken.and_then(|_| machine.advance(now, input.clone())) {

@@ -78,16 +78,16 @@ impl Engine {
             return self.attach(run, id.clone(), &workflow, &input).await;
         }
         check_input(&workflow, &input)?;
-        let missing = secrets::missing(&workflow.plan, self.inner.options.secrets.as_deref());
+        let missing = secrets::missing(&workflow.plan, self.inner.executor.options.secrets.as_deref());
         if !missing.is_empty() {
             return Err(EngineError::Secrets(missing));
         }
-        if let Some((_, message)) = self.inner.obstacle(&workflow.plan) {
+        if let Some((_, message)) = self.inner.executor.obstacle(&workflow.plan) {
             return Err(EngineError::Definition(message));
         }
 
-        let now = self.inner.clock.now();
-        let run = RunKey(new_key(now, self.inner.options.seed.zip(id.as_deref())));
+        let now = self.inner.executor.clock.now();
+        let run = RunKey(new_key(now, self.inner.executor.options.seed.zip(id.as_deref())));
         let name = id.clone().unwrap_or_else(|| run.to_string());
         let started = RunStarted {
             id: name.clone(),
@@ -103,7 +103,7 @@ impl Engine {
             definition: (workflow.fingerprint, Arc::clone(&workflow.pinned)),
         };
         let plan = Arc::clone(&workflow.plan);
-        let (machine, entry) = Machine::accept(run, plan, self.inner.options.limits.clone(), started, now);
+        let (machine, entry) = Machine::accept(run, plan, self.inner.executor.options.limits.clone(), started, now);
         let (driver, running) = Driver::new(Arc::clone(&self.inner), machine);
         let (reply, begun) = oneshot::channel();
         let begin = Message::Operate(Input::Begin, reply);

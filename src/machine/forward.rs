@@ -525,7 +525,7 @@ impl Machine {
         }
     }
 
-    fn is_under_way(&self, call: CallIx, attempt: u32) -> bool {
+    pub(super) fn is_under_way(&self, call: CallIx, attempt: u32) -> bool {
         let progress = self.state.call(call).map(|c| c.progress);
         matches!(progress, Some(Progress::Running { attempt: now, .. }) if now == attempt)
     }

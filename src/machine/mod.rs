@@ -60,6 +60,16 @@ pub enum Input {
         /// Why it must be parked at once: a code and a sentence.
         obstacle: Option<(&'static str, String)>,
     },
+    /// Whoever carried an attempt out is gone, and nothing is known of how it ended. Only for a run that is gone on
+    /// with turn by turn, see [`Machine::go_on`].
+    Lost {
+        /// The call.
+        call: CallIx,
+        /// The number of the attempt.
+        attempt: u32,
+        /// Whether this is the first that is heard of the death of a process.
+        died: bool,
+    },
     /// The service lets a call pass.
     Admitted {
         /// The call.
@@ -232,14 +242,16 @@ pub enum Stuck {
     Bug(#[from] IllegalTransition),
 }
 
+/// Calls that asked their service for admission, with their rendered input if it is their first attempt.
+pub type Asked = BTreeMap<CallIx, Option<Payload>>;
+
 /// A run, and what it does next.
 #[derive(Debug)]
 pub struct Machine {
     plan: Arc<Plan>,
     limits: Limits,
     state: RunState,
-    /// Calls that asked their service for admission, with their rendered input if it is their first attempt.
-    asked: BTreeMap<CallIx, Option<Payload>>,
+    asked: Asked,
     /// Attempts under way in this process.
     in_flight: BTreeSet<CallIx>,
     /// Items whose next move has to be decided.
@@ -283,6 +295,41 @@ impl Machine {
         let mut last = Timestamp(i64::MIN);
         let state = fold(key, &plan, entries.into_iter().inspect(|entry| last = last.max(entry.at)))?;
         Ok(Self::over(plan, limits, state, last))
+    }
+
+    /// Takes up a run between two turns: its attempts are under way elsewhere, and the calls in `asked` wait for an answer
+    /// of their service. Nothing counts as cut off.
+    ///
+    /// # Errors
+    /// When the events do not fit together.
+    pub fn go_on(
+        key: RunKey,
+        plan: Arc<Plan>,
+        limits: Limits,
+        entries: impl IntoIterator<Item = Entry>,
+        asked: Asked,
+    ) -> Result<Self, IllegalTransition> {
+        let mut machine = Self::replay(key, plan, limits, entries)?;
+        let state = &mut machine.state;
+        let is_running =
+            |call: &CallIx| state.call(*call).is_some_and(|c| matches!(c.progress, Progress::Running { .. }));
+        machine.in_flight = state.active.iter().copied().filter(is_running).collect();
+        // A call that has asked needs no alarm to ask again.
+        state.alarms.retain(|(_, alarm)| !matches!(alarm, Alarm::Call(call) if asked.contains_key(call)));
+        machine.asked = asked;
+        Ok(machine)
+    }
+
+    /// Returns the calls that wait for an answer of their service.
+    #[must_use]
+    pub fn asked(&self) -> &Asked {
+        &self.asked
+    }
+
+    /// Tells whether attempts are under way.
+    #[must_use]
+    pub fn has_attempts(&self) -> bool {
+        !self.in_flight.is_empty()
     }
 
     fn over(plan: Arc<Plan>, limits: Limits, state: RunState, at: Timestamp) -> Self {
@@ -337,6 +384,7 @@ impl Machine {
         match input {
             Input::Begin => self.rescan(),
             Input::Recovered { obstacle } => self.recover(obstacle)?,
+            Input::Lost { call, attempt, died } => self.lost(call, attempt, died)?,
             Input::Admitted { call, probe } => self.admitted(call, probe)?,
             Input::Refused { call, until } => self.refused(call, until)?,
             Input::Ended { call, attempt, result } => self.ended(call, attempt, result)?,

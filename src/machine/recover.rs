@@ -31,6 +31,19 @@ impl Machine {
         }
         // A run that only waited, or was parked, did nothing that could have brought the process down.
         let clean = self.state.put_down || self.state.parked.is_some() || !self.state.has_running_call();
+        self.take_up(clean, obstacle)
+    }
+
+    /// Takes note that whoever carried an attempt out is gone.
+    pub(super) fn lost(&mut self, call: CallIx, attempt: u32, died: bool) -> Result<(), IllegalTransition> {
+        if self.state.is_final() || !self.is_under_way(call, attempt) {
+            return Ok(());
+        }
+        self.in_flight.remove(&call);
+        self.take_up(!died, None)
+    }
+
+    fn take_up(&mut self, clean: bool, obstacle: Option<(&'static str, String)>) -> Result<(), IllegalTransition> {
         self.emit(Event::RunResumed { clean })?;
         if self.state.parked.is_some() {
             return Ok(());

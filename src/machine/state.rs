@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::event::{
@@ -18,7 +19,7 @@ use crate::teeth::{Bug, awake};
 use crate::time::Timestamp;
 
 /// A call, by indexes into the plan: small, ordered as the file is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct CallIx {
     /// The step; for [`CallKind::Finally`] the index among the `finally` steps.
     pub step: StepIx,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use indexmap::IndexMap;
 use petgraph::graph::DiGraph;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use crate::dsl::document::{Backoff, Jitter, OnError, OnSkip};
@@ -14,7 +15,7 @@ use crate::names::{Code, HandlerName, MemberName, ServiceName, StepName};
 use crate::template::{Expression, Template};
 
 /// The index of a step in its plan, which is its place in the file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct StepIx(pub u32);
 
 /// A workflow that can be run.
