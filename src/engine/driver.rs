@@ -11,11 +11,11 @@ use tokio_util::sync::CancellationToken;
 use super::executor::{self, Job};
 use super::report::RunReport;
 use super::services::Asker;
-use super::{EngineError, Inner, Patience, Recorded, Running};
+use super::{EngineError, Inner, Patience, Recorded, Running, Standing};
 use crate::failure::Failure;
 use crate::machine::event::{Answer, Entry};
 use crate::machine::policy::breaker::{Admission, Health};
-use crate::machine::state::{Alarm, CallIx};
+use crate::machine::state::CallIx;
 use crate::machine::{Advance, Command, Input, Machine, Refusal, Stuck};
 use crate::names::{RunKey, ServiceName};
 use crate::payload::Payload;
@@ -73,16 +73,10 @@ impl Mailbox {
 pub(super) struct Position {
     /// What became of it, once it is final.
     pub(super) report: Option<Arc<RunReport>>,
-    /// It is parked.
-    pub(super) parked: bool,
-    /// Only waits are left.
-    pub(super) waiting: bool,
-    /// When the next wait ends by itself.
-    pub(super) next_wait: Option<Timestamp>,
+    /// What it waits for.
+    pub(super) standing: Standing,
     /// This process has recorded an outcome of it.
     pub(super) heard: bool,
-    /// Nothing of it is under way in this process.
-    pub(super) idle: bool,
     /// It was put down.
     pub(super) down: bool,
     /// What broke it.
@@ -91,11 +85,7 @@ pub(super) struct Position {
 
 impl Position {
     pub(super) fn is_resting(&self, patience: Patience) -> bool {
-        let waits = match patience {
-            Patience::None => self.waiting,
-            Patience::Timers => self.waiting && self.next_wait.is_none(),
-        };
-        self.report.is_some() || self.parked || self.down || waits
+        self.report.is_some() || self.down || self.standing.is_resting(patience)
     }
 }
 
@@ -362,8 +352,8 @@ impl Driver {
             match command {
                 Command::Admit { call, service } => {
                     let Some(policy) = self.machine.plan().services.get(&service).cloned() else { continue };
-                    let asker = Asker { call, service, policy, mailbox: self.mailbox.clone() };
-                    if let Some(answer) = self.inner.services.admit(asker, now) {
+                    let asker = Asker { call, mailbox: self.mailbox.clone() };
+                    if let Some(answer) = self.inner.services.admit(&service, &policy, asker, now) {
                         self.admission(call, answer, turn)?;
                     }
                 }
@@ -506,27 +496,14 @@ impl Driver {
     }
 
     fn show_position(&self) {
-        let state = self.machine.state();
-        let idle = self.attempts.is_empty() && !self.machine.waits_for_a_place();
-        let now = self.inner.executor.clock.now();
+        let standing = Standing::of(&self.machine, self.inner.executor.clock.now());
         // Whoever waits for the end need not read it back from the store.
+        let state = self.machine.state();
         let report = state.is_final().then(|| Arc::new(RunReport::new(self.machine.plan(), state)));
         self.position.send_modify(|position| {
             position.report = report;
             position.heard = self.heard;
-            position.idle = idle;
-            position.parked = state.parked.is_some();
-            // What is due already, such as a deadline that passed while nobody was there, comes before any rest.
-            let due = state.next_alarm().is_some_and(|at| at <= now);
-            position.waiting = state.status() == "waiting" && idle && !due;
-            let ends_a_wait = |alarm: &Alarm| match alarm {
-                Alarm::Wait(_) => true,
-                Alarm::Deadline => !awake(Bug::DeadlineIsNoTimer),
-                Alarm::Call(_) => false,
-            };
-            // While calls back off there may be an alarm for each of thousands of items, and nobody asks.
-            let next = || state.alarms.iter().find(|(_, alarm)| ends_a_wait(alarm)).map(|(at, _)| *at);
-            position.next_wait = if position.waiting { next() } else { None };
+            position.standing = standing;
         });
     }
 }

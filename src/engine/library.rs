@@ -9,7 +9,7 @@ use super::EngineError;
 use super::report::RunReport;
 use crate::check;
 use crate::definition::{Definition, Loaded};
-use crate::diag::{Finding, FindingCode};
+use crate::diag::{Finding, FindingCode, Severity};
 use crate::handlers::contract::Contracts;
 use crate::limits::Limits;
 use crate::machine::event::{Entry, Event};
@@ -57,26 +57,99 @@ impl Workflow {
     }
 }
 
+impl Workflow {
+    /// Checks a definition that somebody else has checked again, with these handlers.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words.
+    pub(crate) fn accept(definition: Definition, contracts: &Contracts, limits: &Limits) -> Result<Self, Vec<String>> {
+        let (loaded, findings) = definition.reopen(limits);
+        let texts = |findings: &[Finding]| {
+            findings.iter().filter(|f| f.severity == Severity::Error).map(|f| f.message.clone()).collect::<Vec<_>>()
+        };
+        let loaded = loaded.ok_or_else(|| texts(&findings))?;
+        let errors = texts(&[findings, check::check(&loaded, contracts)].concat());
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        Self::compile(&loaded, contracts).map_err(|findings| texts(&findings))
+    }
+}
+
+/// Pinned definitions, each compiled once. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Plans {
+    contracts: Arc<Contracts>,
+    limits: Limits,
+    known: Arc<Mutex<HashMap<[u8; 32], Known>>>,
+}
+
 /// Reads runs and definitions. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Library {
     journal: Arc<dyn Journal>,
-    contracts: Arc<Contracts>,
     limits: Limits,
-    plans: Arc<Mutex<HashMap<[u8; 32], Known>>>,
+    plans: Plans,
 }
 
 /// A definition that has been compiled.
 #[derive(Clone)]
-struct Known {
-    plan: Arc<Plan>,
+pub(crate) struct Known {
+    pub(crate) plan: Arc<Plan>,
     /// What of it does not fit the handlers of this process any more.
-    misfit: Option<String>,
+    pub(crate) misfit: Option<String>,
+}
+
+impl Plans {
+    pub(crate) fn new(contracts: Contracts, limits: Limits) -> Self {
+        Self { contracts: Arc::new(contracts), limits, known: Arc::default() }
+    }
+
+    /// Remembers a plan, so that runs of it need not compile it again.
+    pub(crate) fn keep(&self, workflow: &Workflow) {
+        let known = || Known { plan: Arc::clone(&workflow.plan), misfit: None };
+        self.known.lock().entry(workflow.fingerprint).or_insert_with(known);
+    }
+
+    /// Returns what is known of a pinned definition, which is fetched if it was not needed before.
+    pub(crate) fn get(
+        &self,
+        fingerprint: [u8; 32],
+        fetch: impl FnOnce() -> Result<Arc<[u8]>, EngineError>,
+    ) -> Result<Known, EngineError> {
+        if let Some(known) = self.known.lock().get(&fingerprint) {
+            return Ok(known.clone());
+        }
+        let known = self.compile(&fetch()?)?;
+        self.known.lock().insert(fingerprint, known.clone());
+        Ok(known)
+    }
+
+    fn compile(&self, pinned: &[u8]) -> Result<Known, EngineError> {
+        let unreadable =
+            |why: String| EngineError::Definition(format!("a run's pinned workflow cannot be read: {why}"));
+        let mut definition: Definition = serde_json::from_slice(pinned).map_err(|e| unreadable(e.to_string()))?;
+        if awake(Bug::ResumedFromDisk) {
+            definition.text = std::fs::read_to_string(&definition.path).unwrap_or(definition.text);
+        }
+        let (loaded, findings) = definition.reopen(&self.limits);
+        let first = |findings: &[Finding]| findings.first().map_or_else(String::new, |f| f.message.clone());
+        let loaded = loaded.ok_or_else(|| unreadable(first(&findings)))?;
+        let plan = plan::compile(&loaded, &self.contracts).map_err(|findings| unreadable(first(&findings)))?;
+        // Other findings are about the file: it was accepted as it is, and what a newer flowrun thinks of it changes nothing.
+        let of_handlers = [FindingCode::UnknownInputField, FindingCode::MissingInputField, FindingCode::WrongLiteral];
+        let misfit = check::check(&loaded, &self.contracts)
+            .into_iter()
+            .find(|finding| of_handlers.contains(&finding.code) && !awake(Bug::ChangedHandlerIsCalled))
+            .map(|finding| finding.message);
+        Ok(Known { plan: Arc::new(plan), misfit })
+    }
 }
 
 impl Library {
     pub(super) fn new(journal: Arc<dyn Journal>, contracts: Contracts, limits: Limits) -> Self {
-        Self { journal, contracts: Arc::new(contracts), limits, plans: Arc::default() }
+        let plans = Plans::new(contracts, limits.clone());
+        Self { journal, limits, plans }
     }
 
     pub(super) fn journal(&self) -> &Arc<dyn Journal> {
@@ -85,8 +158,7 @@ impl Library {
 
     /// Remembers a plan, so that runs of it need not compile it again.
     pub(super) fn keep(&self, workflow: &Workflow) {
-        let known = || Known { plan: Arc::clone(&workflow.plan), misfit: None };
-        self.plans.lock().entry(workflow.fingerprint).or_insert_with(known);
+        self.plans.keep(workflow);
     }
 
     /// Returns the plan of a pinned definition.
@@ -101,29 +173,7 @@ impl Library {
     }
 
     fn known(&self, fingerprint: [u8; 32]) -> Result<Known, EngineError> {
-        if let Some(known) = self.plans.lock().get(&fingerprint) {
-            return Ok(known.clone());
-        }
-        let bytes = self.journal.definition(fingerprint)?;
-        let unreadable =
-            |why: String| EngineError::Definition(format!("a run's pinned workflow cannot be read: {why}"));
-        let mut definition: Definition = serde_json::from_slice(&bytes).map_err(|e| unreadable(e.to_string()))?;
-        if awake(Bug::ResumedFromDisk) {
-            definition.text = std::fs::read_to_string(&definition.path).unwrap_or(definition.text);
-        }
-        let (loaded, findings) = definition.reopen(&self.limits);
-        let first = |findings: &[Finding]| findings.first().map_or_else(String::new, |f| f.message.clone());
-        let loaded = loaded.ok_or_else(|| unreadable(first(&findings)))?;
-        let plan = plan::compile(&loaded, &self.contracts).map_err(|findings| unreadable(first(&findings)))?;
-        // Other findings are about the file: it was accepted as it is, and what a newer flowrun thinks of it changes nothing.
-        let of_handlers = [FindingCode::UnknownInputField, FindingCode::MissingInputField, FindingCode::WrongLiteral];
-        let misfit = check::check(&loaded, &self.contracts)
-            .into_iter()
-            .find(|finding| of_handlers.contains(&finding.code) && !awake(Bug::ChangedHandlerIsCalled))
-            .map(|finding| finding.message);
-        let known = Known { plan: Arc::new(plan), misfit };
-        self.plans.lock().insert(fingerprint, known.clone());
-        Ok(known)
+        self.plans.get(fingerprint, || Ok(self.journal.definition(fingerprint)?))
     }
 
     /// Returns the decoded events of a run.

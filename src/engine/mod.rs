@@ -24,6 +24,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 use tokio::sync::{oneshot, watch};
 
 use self::driver::{Driver, Mailbox, Message, Position};
@@ -35,13 +36,13 @@ use crate::faults::{CallFacts, Faults};
 use crate::handlers::registry::Handlers;
 use crate::limits::Limits;
 use crate::machine::event::Entry;
-use crate::machine::state::RunState;
+use crate::machine::state::{Alarm, RunState};
 use crate::machine::{Machine, Refusal};
 use crate::names::RunKey;
 use crate::plan::Plan;
 use crate::store::journal::{Journal, RunRow, StoreError};
 use crate::teeth::{Bug, awake};
-use crate::time::Clock;
+use crate::time::{Clock, Timestamp};
 
 pub use self::library::Workflow;
 pub use self::submit::{Known, Submission, Submitted};
@@ -116,6 +117,47 @@ pub enum Patience {
     Timers,
     /// Until nothing but waits is left.
     None,
+}
+
+/// What an unfinished run waits for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Standing {
+    /// It is parked.
+    pub(crate) parked: bool,
+    /// Only waits are left.
+    pub(crate) waiting: bool,
+    /// When the next wait ends by itself.
+    pub(crate) next_wait: Option<Timestamp>,
+    /// Nothing of it is under way.
+    pub(crate) idle: bool,
+}
+
+impl Standing {
+    /// Reads off where a run stands at `now`.
+    pub(crate) fn of(machine: &Machine, now: Timestamp) -> Self {
+        let state = machine.state();
+        let idle = !machine.has_attempts() && !machine.waits_for_a_place();
+        // What is due already, such as a deadline that passed while nobody was there, comes before any rest.
+        let due = state.next_alarm().is_some_and(|at| at <= now);
+        let waiting = state.status() == "waiting" && idle && !due;
+        let ends_a_wait = |alarm: &Alarm| match alarm {
+            Alarm::Wait(_) => true,
+            Alarm::Deadline => !awake(Bug::DeadlineIsNoTimer),
+            Alarm::Call(_) => false,
+        };
+        // While calls back off there may be an alarm for each of thousands of items, and nobody asks.
+        let next = || state.alarms.iter().find(|(_, alarm)| ends_a_wait(alarm)).map(|(at, _)| *at);
+        Self { parked: state.parked.is_some(), waiting, next_wait: if waiting { next() } else { None }, idle }
+    }
+
+    /// Tells whether the run goes no further by itself, as far as somebody is willing to wait.
+    pub(crate) fn is_resting(&self, patience: Patience) -> bool {
+        let waits = match patience {
+            Patience::None => self.waiting,
+            Patience::Timers => self.waiting && self.next_wait.is_none(),
+        };
+        self.parked || waits
+    }
 }
 
 /// Why the engine did not do what was asked.

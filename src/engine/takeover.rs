@@ -67,7 +67,8 @@ impl Engine {
                     continue;
                 }
             }
-            let harmless = |position: &Position| position.heard || position.idle || position.is_resting(Patience::None);
+            let harmless =
+                |position: &Position| position.heard || position.standing.idle || position.is_resting(Patience::None);
             if let Err(error) = self.wait_for(run, harmless).await {
                 unreadable(run, error)?;
             }

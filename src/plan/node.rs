@@ -248,7 +248,7 @@ pub struct FinallyStep {
 }
 
 /// An outside system that steps share.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Service {
     /// When it is left alone.
     pub breaker: Option<Breaker>,
@@ -257,7 +257,7 @@ pub struct Service {
 }
 
 /// When a service is left alone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Breaker {
     /// How many failures open it.
     pub failures: u32,

@@ -12,12 +12,10 @@ use tokio::sync::broadcast::{self, error::RecvError};
 use tokio_util::sync::CancellationToken;
 
 use super::request::{Answer, Happened, Notice, Request, Rested, Stay, Task};
-use crate::check;
 use crate::cli::args::Drawing;
 use crate::cli::db::fingerprint;
 use crate::cli::problem::Problem;
 use crate::definition::Definition;
-use crate::diag::Severity;
 use crate::engine::report::RunReport;
 use crate::engine::view::{Filter, View};
 use crate::engine::{Engine, EngineError, EngineOptions, Known, Patience, Recorded, Submission, Workflow};
@@ -262,19 +260,9 @@ impl Desk {
             return Ok(Arc::clone(known));
         }
         let path = definition.path.clone();
-        let invalid = |details: Vec<String>| {
-            Problem::invalid(format!("{path} is not valid for the process that holds the store")).details(details)
-        };
-        let (loaded, findings) = definition.reopen(&self.limits);
-        let texts = |findings: &[crate::diag::Finding]| {
-            findings.iter().filter(|f| f.severity == Severity::Error).map(|f| f.message.clone()).collect::<Vec<_>>()
-        };
-        let loaded = loaded.ok_or_else(|| invalid(texts(&findings)))?;
-        let errors = texts(&[findings, check::check(&loaded, &self.contracts)].concat());
-        if !errors.is_empty() {
-            return Err(invalid(errors));
-        }
-        let workflow = Workflow::compile(&loaded, &self.contracts).map_err(|findings| invalid(texts(&findings)))?;
+        let workflow = Workflow::accept(definition, &self.contracts, &self.limits).map_err(|errors| {
+            Problem::invalid(format!("{path} is not valid for the process that holds the store")).details(errors)
+        })?;
         let workflow = Arc::new(workflow);
         running.workflows.lock().insert(fingerprint, Arc::clone(&workflow));
         Ok(workflow)
