@@ -24,6 +24,8 @@
 pub mod bench;
 pub mod check;
 pub mod cli;
+#[cfg(feature = "restate")]
+mod cluster;
 pub mod definition;
 pub mod diag;
 #[cfg(test)]

@@ -8,12 +8,11 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::executor::{self, Job};
+use super::executor::{self, AttemptEnd, Job};
 use super::report::RunReport;
 use super::services::Asker;
 use super::{EngineError, Inner, Patience, Recorded, Running, Standing};
-use crate::failure::Failure;
-use crate::machine::event::{Answer, Entry};
+use crate::machine::event::Entry;
 use crate::machine::policy::breaker::{Admission, Health};
 use crate::machine::state::CallIx;
 use crate::machine::{Advance, Command, Input, Machine, Refusal, Stuck};
@@ -26,13 +25,6 @@ use crate::time::Timestamp;
 
 /// How many messages are decided on before what follows is recorded.
 const TURN_MESSAGES_MAX: usize = 256;
-
-/// How an attempt came to its end.
-#[derive(Debug)]
-pub(super) enum AttemptEnd {
-    Returned(Result<Payload, Failure>),
-    Answered(Answer, Option<Payload>),
-}
 
 /// Where the answer to a wish goes.
 type Reply = oneshot::Sender<Result<(), EngineError>>;

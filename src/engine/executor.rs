@@ -4,11 +4,12 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::driver::{AttemptEnd, Mailbox, Message};
+use super::driver::{Mailbox, Message};
 use super::{EngineOptions, LATE_GRACE, Moment, secrets};
 use crate::failure::ErrorKind;
 use crate::failure::Failure;
@@ -27,6 +28,13 @@ use crate::time::{Clock, Timestamp};
 
 /// Bytes of an error's message that are kept.
 const MESSAGE_MAX: usize = 16 << 10;
+
+/// How an attempt came to its end.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum AttemptEnd {
+    Returned(Result<Payload, Failure>),
+    Answered(Answer, Option<Payload>),
+}
 
 /// What an attempt needs to know.
 pub(crate) struct Job {

@@ -111,6 +111,12 @@ impl Plans {
         self.known.lock().entry(workflow.fingerprint).or_insert_with(known);
     }
 
+    /// Returns what is known of a pinned definition, if it was needed before.
+    #[cfg(feature = "restate")]
+    pub(crate) fn known(&self, fingerprint: [u8; 32]) -> Option<Known> {
+        self.known.lock().get(&fingerprint).cloned()
+    }
+
     /// Returns what is known of a pinned definition, which is fetched if it was not needed before.
     pub(crate) fn get(
         &self,

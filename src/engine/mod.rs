@@ -5,15 +5,15 @@
 //! the machine's.
 
 mod driver;
-mod executor;
+pub(crate) mod executor;
 pub mod export;
 #[cfg(test)]
 mod faulty_disk;
-mod library;
+pub(crate) mod library;
 mod operate;
 pub mod report;
 mod secrets;
-mod services;
+pub(crate) mod services;
 mod submit;
 mod takeover;
 pub mod view;
@@ -46,6 +46,7 @@ use crate::time::{Clock, Timestamp};
 
 pub use self::library::Workflow;
 pub use self::submit::{Known, Submission, Submitted};
+pub(crate) use self::submit::{check_input, differs};
 
 /// How long a handler may go on after its attempt was given up, before it is dropped.
 const LATE_GRACE: Duration = Duration::from_secs(60);
@@ -161,7 +162,7 @@ impl Standing {
 }
 
 /// Why the engine did not do what was asked.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error, Serialize, Deserialize)]
 pub enum EngineError {
     /// The store failed.
     #[error(transparent)]
@@ -218,7 +219,7 @@ impl EngineError {
 }
 
 /// A place where an input does not fit its schema.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InputError {
     /// JSON pointer to the place.
     pub pointer: String,

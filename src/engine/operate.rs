@@ -55,7 +55,7 @@ impl Engine {
         let machine = self.inner.library.machine(run)?;
         if machine.state().is_final() {
             let state = machine.state();
-            return Err(Refusal::Final { run: state.started.id.clone(), status: state.status() }.into());
+            return Err(Refusal::Final { run: state.started.id.clone(), status: state.status().into() }.into());
         }
         let (driver, running) = Driver::new(Arc::clone(&self.inner), machine);
         let (reply, done) = oneshot::channel();
@@ -122,7 +122,7 @@ impl Engine {
         loop {
             let Some(running) = self.running(run, wanted).await? else {
                 let (_, state) = self.inner.library.state(run)?;
-                return Err(Refusal::Final { run: state.started.id.clone(), status: state.status() }.into());
+                return Err(Refusal::Final { run: state.started.id.clone(), status: state.status().into() }.into());
             };
             let (reply, done) = oneshot::channel();
             let _ = running.mailbox.send(Message::Operate(input.clone(), reply));

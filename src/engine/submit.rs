@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokio::sync::oneshot;
@@ -13,6 +14,7 @@ use super::library::Workflow;
 use super::{Engine, EngineError, InputError, secrets};
 use crate::dsl::schema::unfit;
 use crate::machine::event::RunStarted;
+use crate::machine::state::RunState;
 use crate::machine::{Input, Machine, key};
 use crate::names::{RunKey, is_run_id};
 use crate::payload::{DEPTH_MAX, Payload, dismantle, is_shallow};
@@ -34,7 +36,7 @@ pub struct Submission {
 }
 
 /// Whether a run was known before it was submitted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Known {
     /// It is new.
     New,
@@ -133,18 +135,8 @@ impl Engine {
         input: &Payload,
     ) -> Result<Submitted, EngineError> {
         let (_, state) = self.inner.library.state(run)?;
-        let differs = if state.started.workflow != workflow.plan.name {
-            Some(format!("it is a run of workflow `{}`", state.started.workflow))
-        } else if state.started.input != *input && !awake(Bug::AttachIgnoresInput) {
-            Some("it was started with another input".to_owned())
-        } else if state.started.definition != workflow.fingerprint {
-            Some("it was started with another version of the workflow or another configuration".to_owned())
-        } else {
-            None
-        };
-        if let Some(differs) = differs {
-            let message = format!("the id `{id}` is taken: {differs}; see `flowrun show {id}`, or choose another id");
-            return Err(EngineError::Conflict { message });
+        if let Some(conflict) = differs(&state, workflow, input) {
+            return Err(conflict);
         }
         if state.is_final() {
             return Ok(Submitted { run, id, known: Known::Final });
@@ -152,6 +144,22 @@ impl Engine {
         self.resume(run).await?;
         Ok(Submitted { run, id, known: Known::Attached })
     }
+}
+
+/// Says what keeps an order from being the one that the run with its id was started for.
+pub(crate) fn differs(state: &RunState, workflow: &Workflow, input: &Payload) -> Option<EngineError> {
+    let differs = if state.started.workflow != workflow.plan.name {
+        format!("it is a run of workflow `{}`", state.started.workflow)
+    } else if state.started.input != *input && !awake(Bug::AttachIgnoresInput) {
+        "it was started with another input".to_owned()
+    } else if state.started.definition != workflow.fingerprint {
+        "it was started with another version of the workflow or another configuration".to_owned()
+    } else {
+        return None;
+    };
+    let id = &state.started.id;
+    let message = format!("the id `{id}` is taken: {differs}; see `flowrun show {id}`, or choose another id");
+    Some(EngineError::Conflict { message })
 }
 
 impl Workflow {
@@ -178,7 +186,7 @@ pub(super) fn shallow(value: Value) -> Result<Payload, String> {
     Err(format!("it nests more than {DEPTH_MAX} levels deep"))
 }
 
-fn check_input(workflow: &Workflow, input: &Payload) -> Result<(), EngineError> {
+pub(crate) fn check_input(workflow: &Workflow, input: &Payload) -> Result<(), EngineError> {
     let Some(validator) = &workflow.input else { return Ok(()) };
     let error =
         |e: jsonschema::ValidationError<'_>| InputError { pointer: e.instance_path().to_string(), message: unfit(&e) };

@@ -36,8 +36,11 @@ mod scope;
 pub mod state;
 pub mod table;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 
 use self::event::{Answer, CallKind, Cause, Entry, Event};
 use self::state::{Alarm, CallIx, Phase, Progress, RunState};
@@ -195,7 +198,7 @@ pub struct Advance {
 }
 
 /// Why an operator's wish is refused.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum Refusal {
     /// The run is final.
     #[error("run {run} is final: {status}")]
@@ -203,7 +206,7 @@ pub enum Refusal {
         /// The run's id.
         run: String,
         /// Its status.
-        status: &'static str,
+        status: Cow<'static, str>,
     },
     /// A point of no return was passed.
     #[error("run {run} is past its point of no return; it cannot be undone")]

@@ -688,7 +688,7 @@ fn outputs(state: &super::state::StepState, continued: bool) -> Payload {
 }
 
 /// The error of an attempt of which nothing more was heard.
-pub(super) fn crashed() -> Failure {
+pub(crate) fn crashed() -> Failure {
     Failure::new("crashed", ErrorKind::Unknown, "the process ended while the attempt was under way")
 }
 

@@ -82,7 +82,7 @@ pub enum RunRow {
 }
 
 /// Why a store could not do what was asked.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum StoreError {
     /// The id belongs to another run.
     #[error("the id `{id}` belongs to another run")]

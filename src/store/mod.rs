@@ -26,7 +26,7 @@ mod open_tests;
 mod pace;
 mod queue;
 pub mod redb;
-mod tables;
+pub(crate) mod tables;
 mod writer;
 
 /// Returns what lies beside a store under the extension `what`: `orders.mark` for `orders.redb`. Every other name is kept

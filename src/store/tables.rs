@@ -97,7 +97,7 @@ impl Pointer {
 
 /// Puts the records of a commit into one row: each after its length in 4 bytes, little-endian. One row costs the
 /// writer half of what a row for each record costs, and a commit is there as a whole or not at all anyway.
-pub(super) fn bundle(records: &[Vec<u8>]) -> Vec<u8> {
+pub(crate) fn bundle(records: &[Vec<u8>]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(records.iter().map(|record| record.len() + 4).sum());
     for record in records {
         let length = u32::try_from(record.len()).expect("limits keep records far below 4 GiB");
@@ -108,15 +108,20 @@ pub(super) fn bundle(records: &[Vec<u8>]) -> Vec<u8> {
 }
 
 /// Takes a bundle apart; nothing if it has not exactly so many records.
-pub(super) fn unbundled(mut bundle: &[u8], count: u32) -> Option<Vec<&[u8]>> {
+pub(super) fn unbundled(bundle: &[u8], count: u32) -> Option<Vec<&[u8]>> {
+    all_unbundled(bundle).filter(|records| records.len() == count as usize)
+}
+
+/// Returns all records of a bundle; nothing if it is damaged.
+pub(crate) fn all_unbundled(mut bundle: &[u8]) -> Option<Vec<&[u8]>> {
     let mut records = Vec::new();
-    for _ in 0..count {
+    while !bundle.is_empty() {
         let (length, rest) = bundle.split_first_chunk::<4>()?;
         let (record, rest) = rest.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
         records.push(record);
         bundle = rest;
     }
-    bundle.is_empty().then_some(records)
+    Some(records)
 }
 
 /// Returns the run of a key of `live`, `done` or a row of `ids`.

@@ -33,7 +33,7 @@ pub enum BreakerState {
 }
 
 /// A breaker's answer to a call that wants to pass.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Admission {
     /// It may, as one of many.
     Pass,
@@ -44,7 +44,7 @@ pub enum Admission {
 }
 
 /// How a call that had passed came to an end, as far as the service's health is concerned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Health {
     /// The service answered: a success or a permanent error.
     Answered,

@@ -1,0 +1,118 @@
+//! Attempts: a handler is called at most once for each, and what became of it is told to the run.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use restate_sdk::context::RequestTarget;
+use restate_sdk::prelude::*;
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+
+use super::hall::Hall;
+use crate::cluster::message::{Job, Message, RUN};
+use crate::engine::EngineError;
+use crate::engine::executor::{Attempt, AttemptEnd};
+use crate::failure::{ErrorKind, Failure};
+
+/// How long an attempt goes on before it is asked for the first time whether it is to end early.
+const ASKED_FIRST: Duration = Duration::from_secs(1);
+
+/// How long it is at most before it is asked again.
+const ASKED_AGAIN: Duration = Duration::from_secs(5);
+
+/// The service `flowrun.Attempt`.
+pub(super) struct Attempts(pub(super) Arc<Hall>);
+
+/// What became of an attempt.
+#[derive(Debug, Serialize, Deserialize)]
+enum Became {
+    /// It ended; whether its handler still goes on.
+    Ended(AttemptEnd, bool),
+    /// It was begun before, and whoever did it is gone.
+    Lost,
+}
+
+#[restate_sdk::service(name = "flowrun.Attempt")]
+impl Attempts {
+    /// Carries an attempt out.
+    #[handler]
+    async fn carry_out(&self, ctx: Context<'_>, job: Json<Job>) -> Result<(), HandlerError> {
+        let job = job.into_inner();
+        // A worker without the handler must not begin it: another one, or this one after an upgrade, will.
+        let known = self.0.plan(job.definition).await?;
+        if let Some((_, message)) = self.0.executor.obstacle(&known.plan) {
+            tracing::warn!(run = job.run, "{message}; the attempt waits for a worker that can");
+            return Err(EngineError::Definition(message).into());
+        }
+        let mine = self.0.beginning();
+        let begun = ctx.run(move || async move { Ok(Json(mine)) }).name("begin").await;
+        // Nothing was called yet, so being cancelled by the cluster's operator here changes nothing.
+        let begun = begun.map_or(mine, Json::into_inner);
+        let token = CancellationToken::new();
+        let (call, attempt, serial, run) = (job.call, job.attempt, job.serial, job.run.clone());
+        let (work, input) = job.in_plan(known.plan, token.clone());
+        let left: Arc<parking_lot::Mutex<Option<Attempt>>> = Arc::default();
+        let (hall, rest, id) = (Arc::clone(&self.0), Arc::clone(&left), run.clone());
+        let became = ctx.run(async move || {
+            // Restate calls a handler again whose result it did not get. The call before may have acted.
+            if begun != mine {
+                return Ok::<_, HandlerError>(Json(Became::Lost));
+            }
+            let attempt = hall.executor.begin(work, input);
+            let (end, goes_on) = tokio::select! {
+                ended = attempt.end() => ended,
+                () = stopped(&hall, &id, serial, &token) => unreachable!("it only passes a wish on"),
+            };
+            let still = goes_on.is_some();
+            *rest.lock() = goes_on;
+            Ok(Json(Became::Ended(end, still)))
+        });
+        let (message, goes_on) = match became.name("attempt").await {
+            Ok(Json(Became::Ended(end, goes_on))) => (Message::Ended { call, attempt, serial, end }, goes_on),
+            Ok(Json(Became::Lost)) => {
+                let died = !self.0.has_begun(begun);
+                (Message::Lost { call, attempt, serial, worker: begun.worker, died }, false)
+            }
+            // The cluster's operator cancelled it, and the handler may have acted all the same.
+            Err(error) => {
+                let message = format!("the attempt was cut off by the cluster: {}", error.message());
+                let end = AttemptEnd::Returned(Err(Failure::new("crashed", ErrorKind::Unknown, message)));
+                (Message::Ended { call, attempt, serial, end }, false)
+            }
+        };
+        let target = || RequestTarget::object(RUN, run.clone(), "tell");
+        ctx.request::<_, ()>(target(), Json(message)).send();
+        if !goes_on {
+            return Ok(());
+        }
+        let late = ctx.run(async move || {
+            let left = left.lock().take();
+            let end = match left {
+                Some(left) => left.late().await,
+                // The process that waited for it is gone.
+                None => None,
+            };
+            Ok::<_, HandlerError>(Json(end))
+        });
+        if let Ok(Json(Some(end))) = late.name("late").await {
+            ctx.request::<_, ()>(target(), Json(Message::Ended { call, attempt, serial, end })).send();
+        }
+        Ok(())
+    }
+}
+
+/// Asks the handler to end early once its run wants that. Never ends: the handler may take its time.
+async fn stopped(hall: &Hall, run: &str, serial: u64, token: &CancellationToken) {
+    let mut pause = ASKED_FIRST;
+    loop {
+        let clock = &hall.executor.clock;
+        clock.sleep_until(clock.now().after(pause)).await;
+        pause = (pause * 2).min(ASKED_AGAIN);
+        match hall.source.stops(run).await {
+            Ok(serials) if serials.contains(&serial) => token.cancel(),
+            Ok(_) => {}
+            // It is asked again.
+            Err(error) => tracing::debug!(run, %error, "it cannot be read whether an attempt is to end early"),
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! What the handlers of one worker share: the registered handlers, compiled definitions, and records that were read.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use restate_sdk::prelude::*;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::source::Source;
+use crate::cluster::life::Head;
+use crate::cluster::reading::Which;
+use crate::definition::Definition;
+use crate::engine::executor::Executor;
+use crate::engine::library::{Known, Plans};
+use crate::engine::{EngineError, Workflow};
+use crate::handlers::contract::Contracts;
+use crate::limits::Limits;
+use crate::names::RunKey;
+use crate::time::Timestamp;
+
+/// Bytes of records that are kept in memory.
+const RECORDS_MAX: usize = 64 << 20;
+
+/// What the handlers of one worker share.
+pub(super) struct Hall {
+    pub(super) executor: Arc<Executor>,
+    pub(super) contracts: Contracts,
+    pub(super) limits: Limits,
+    pub(super) source: Source,
+    plans: Plans,
+    workflows: Mutex<HashMap<[u8; 32], Arc<Workflow>>>,
+    records: Mutex<Records>,
+    /// Tells this process from all others.
+    boot: u64,
+    /// Numbers what it begins.
+    begun: AtomicU64,
+}
+
+/// Records of runs that had a turn here, with how many bytes they are.
+#[derive(Default)]
+struct Records {
+    of: HashMap<RunKey, Vec<Vec<u8>>>,
+    bytes: usize,
+}
+
+/// Tells one beginning of an attempt from all others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Beginning {
+    pub(super) worker: u64,
+    number: u64,
+}
+
+impl Hall {
+    pub(super) fn new(executor: Executor, contracts: Contracts, source: Source) -> Self {
+        let limits = executor.options.limits.clone();
+        let (boot, _) = Uuid::new_v4().as_u64_pair();
+        Self {
+            executor: Arc::new(executor),
+            plans: Plans::new(contracts.clone(), limits.clone()),
+            contracts,
+            limits,
+            source,
+            workflows: Mutex::default(),
+            records: Mutex::default(),
+            // JSON of other programs may keep no more of a number.
+            boot: boot >> 11,
+            begun: AtomicU64::new(0),
+        }
+    }
+
+    /// Returns what no other beginning has.
+    pub(super) fn beginning(&self) -> Beginning {
+        Beginning { worker: self.boot, number: self.begun.fetch_add(1, Ordering::Relaxed) }
+    }
+
+    /// Tells whether it was this process that began something.
+    pub(super) fn has_begun(&self, beginning: Beginning) -> bool {
+        beginning.worker == self.boot
+    }
+
+    /// Returns the workflow of a definition that somebody hands in, checked with the handlers of this worker.
+    pub(super) fn workflow(&self, definition: Definition) -> Result<Arc<Workflow>, EngineError> {
+        let fingerprint = definition.fingerprint();
+        if let Some(known) = self.workflows.lock().get(&fingerprint) {
+            return Ok(Arc::clone(known));
+        }
+        let path = definition.path.clone();
+        let workflow = Workflow::accept(definition, &self.contracts, &self.limits).map_err(|errors| {
+            EngineError::Definition(format!(
+                "{path} is not valid for the workers of the cluster: {}",
+                errors.join("; ")
+            ))
+        })?;
+        let workflow = Arc::new(workflow);
+        self.plans.keep(&workflow);
+        self.workflows.lock().insert(fingerprint, Arc::clone(&workflow));
+        Ok(workflow)
+    }
+
+    /// Returns the plan of a run's pinned definition.
+    pub(super) async fn plan(&self, fingerprint: [u8; 32]) -> Result<Known, EngineError> {
+        if let Some(known) = self.plans.known(fingerprint) {
+            return Ok(known);
+        }
+        let pinned = self.source.definition(fingerprint).await?;
+        self.plans.get(fingerprint, || Ok(pinned.into()))
+    }
+
+    /// Returns the records that a run had before its turn. They never change, so it does not matter where they come from.
+    pub(super) async fn records(&self, id: &str, head: &Head) -> Result<Vec<Vec<u8>>, EngineError> {
+        let known = self.records.lock().of.get(&head.run).filter(|records| head.is_of(records)).cloned();
+        if let Some(records) = known {
+            return Ok(records);
+        }
+        let records = self.source.records(id).await?;
+        if head.is_of(&records) { Ok(records) } else { head.cut(records) }
+    }
+
+    /// Remembers what a run's records are after a turn.
+    pub(super) fn remember(&self, run: RunKey, before: Vec<Vec<u8>>, new: &[Vec<u8>], is_final: bool) {
+        let mut records = self.records.lock();
+        if let Some(old) = records.of.remove(&run) {
+            records.bytes -= size(&old);
+        }
+        if is_final {
+            return;
+        }
+        let mut all = before;
+        all.extend_from_slice(new);
+        if records.bytes + size(&all) > RECORDS_MAX {
+            // What is wanted again is read again.
+            *records = Records::default();
+        }
+        records.bytes += size(&all);
+        records.of.insert(run, all);
+    }
+
+    /// Tells whether the cluster has a run with this id.
+    pub(super) async fn has(&self, id: &str) -> Result<bool, EngineError> {
+        Ok(!self.source.rows(&Which::Id(id.to_owned()), 1).await?.is_empty())
+    }
+}
+
+fn size(records: &[Vec<u8>]) -> usize {
+    records.iter().map(|record| record.len() + size_of::<Vec<u8>>()).sum()
+}
+
+/// What is recorded of something that is done outside.
+type Recorded<T> = Pin<Box<dyn Future<Output = HandlerResult<Json<T>>> + Send>>;
+
+/// Reads the clock so that the same time is read when the handler is called again.
+pub(super) async fn now(ctx: &ObjectContext<'_>, hall: &Arc<Hall>) -> Timestamp {
+    loop {
+        let hall = Arc::clone(hall);
+        let read = move || -> Recorded<Timestamp> { Box::pin(async move { Ok(Json(hall.executor.clock.now())) }) };
+        // An operator of the cluster may cancel a turn, but what it was told must not be lost: it is a turn of its own that
+        // cancels a run.
+        if let Ok(Json(now)) = ctx.run(read).name("now").await {
+            return now;
+        }
+    }
+}
