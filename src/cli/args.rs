@@ -60,6 +60,64 @@ pub(super) struct Global {
     /// Set a limit, such as steps=2000; may be given several times.
     #[arg(long = "limit", value_name = "NAME=N", global = true)]
     pub(super) limits: Vec<String>,
+    #[cfg(feature = "restate")]
+    #[command(flatten)]
+    pub(super) cluster: Clustered,
+}
+
+/// Where runs are, if not in a store of this machine.
+#[cfg(feature = "restate")]
+#[derive(Clone, Debug, Args)]
+pub(super) struct Clustered {
+    /// What makes runs durable: embedded (the store) or restate (a cluster).
+    #[arg(
+        long,
+        value_name = "ENGINE",
+        env = "FLOWRUN_ENGINE",
+        value_enum,
+        default_value = "embedded",
+        hide_possible_values = true,
+        hide_env_values = true,
+        global = true
+    )]
+    pub(super) engine: EngineKind,
+    /// The ingress of the cluster.
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "FLOWRUN_URL",
+        default_value = "http://127.0.0.1:8080",
+        hide_env_values = true,
+        global = true
+    )]
+    pub(super) url: String,
+}
+
+/// What makes runs durable.
+#[cfg(feature = "restate")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum EngineKind {
+    /// The store of this machine.
+    Embedded,
+    /// A Restate cluster.
+    Restate,
+}
+
+impl Global {
+    /// Returns the ingress of the cluster that runs are on, if they are on one.
+    #[cfg(feature = "restate")]
+    pub(super) fn cluster(&self) -> Option<&str> {
+        (self.cluster.engine == EngineKind::Restate).then_some(self.cluster.url.as_str())
+    }
+
+    /// Tells whether there is anything to be read: a cluster, or a store.
+    pub(super) fn has_runs(&self) -> bool {
+        #[cfg(feature = "restate")]
+        if self.cluster().is_some() {
+            return true;
+        }
+        self.store.exists()
+    }
 }
 
 /// How an answer is written.
@@ -176,6 +234,16 @@ pub(super) enum Verb {
                             flowrun bench -o json | jq '.rows[] | {concurrency, steps_per_s, ratio}'"
     )]
     Bench(Bench),
+    /// Serve the runs of a cluster with the handlers of this program.
+    #[cfg(feature = "restate")]
+    #[command(
+        after_help = "Checks every workflow in workflows/ first: a worker that could not run one of them does not begin.\n\
+                            Ctrl-C or SIGTERM stops it; what it was doing goes on at another worker, or at the next one.\n\n\
+                            Examples:\n  flowrun worker --listen 127.0.0.1:9080 --register http://127.0.0.1:9070\n  \
+                            flowrun worker --listen 0.0.0.0:9080 --advertise http://workers.internal:9080 \\\n      \
+                            --register http://restate.internal:9070"
+    )]
+    Worker(Worker),
     /// Print a completion script for a shell.
     #[command(
         after_help = "Examples:\n  flowrun completions bash > ~/.local/share/bash-completion/completions/flowrun\n  \
@@ -554,4 +622,22 @@ mod tests {
         let help = Cli::command().render_long_help().to_string();
         assert!(!help.contains("  ls ") && !help.contains("[aliases"), "{help}");
     }
+}
+
+/// `worker`
+#[cfg(feature = "restate")]
+#[derive(Debug, Args)]
+pub(super) struct Worker {
+    /// Where the cluster's calls are taken.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9080")]
+    pub(super) listen: std::net::SocketAddr,
+    /// The administration interface of the cluster that is to know this worker.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:9070")]
+    pub(super) register: String,
+    /// Where the cluster reaches this worker, if not where it listens: a balancer before several workers, or a name.
+    #[arg(long, value_name = "URL")]
+    pub(super) advertise: Option<String>,
+    /// Faults to inject around handlers.
+    #[arg(long, value_name = "FILE")]
+    pub(super) faults: Option<PathBuf>,
 }

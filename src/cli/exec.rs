@@ -49,7 +49,7 @@ pub(super) async fn exec(app: &App, args: &Exec) -> Result<ExitCode, Problem> {
                 if bare { problem.help("Give the input with --input FILE.") } else { problem }
             };
             // A store that is there may know the id; none is made for what cannot start.
-            if !app.global.store.exists() {
+            if !app.global.has_runs() {
                 workflow.check_start(&Payload::of(input.clone())).map_err(|error| unfit(error.into()))?;
             }
             let session = open(app, need).await?;
@@ -126,7 +126,7 @@ impl Many<'_> {
     async fn all(mut self, mut lines: mpsc::Receiver<Line>, need: Need) -> Result<ExitCode, Problem> {
         // No store is made for lines of which none can start; one that is there may know their ids.
         let mut first = None;
-        while first.is_none() && !self.app.global.store.exists() {
+        while first.is_none() && !self.app.global.has_runs() {
             let Some(line) = lines.recv().await else { return self.end() };
             let (number, bytes, task) = self.read(line);
             match task.and_then(|task| self.can_start(task)) {

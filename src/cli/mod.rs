@@ -19,6 +19,8 @@ mod store;
 mod test;
 mod validate;
 mod verify;
+#[cfg(feature = "restate")]
+mod worker;
 mod workflow;
 
 use std::ffi::OsString;
@@ -136,6 +138,8 @@ async fn dispatch(app: &App, verb: &Verb, program: &str) -> Result<ExitCode, Pro
         Verb::Ledger(args) => store::ledger(app, args),
         Verb::Db(args) => db::db(app, args).await,
         Verb::Bench(args) => bench::bench(app, args).await,
+        #[cfg(feature = "restate")]
+        Verb::Worker(args) => worker::worker(app, args).await,
         Verb::Completions(args) => handlers::completions(app, args, program),
     }
 }

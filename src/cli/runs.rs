@@ -49,7 +49,7 @@ pub(super) async fn list(app: &App, args: &args::List) -> Result<ExitCode, Probl
         app.screen.json_list("runs", &runs)?;
     } else if !runs.is_empty() {
         app.screen.answer(&show::list(&runs, &app.screen))?;
-    } else if app.global.store.exists() {
+    } else if app.global.has_runs() {
         app.screen.say("no run fits");
     }
     Ok(ExitCode::Done)
@@ -280,7 +280,7 @@ pub(super) async fn signal(app: &App, args: &args::Signal) -> Result<ExitCode, P
     let Some(session) = Session::open(app, Need::Pass).await? else { return Err(no_run(app, &args.run)) };
     let task = Task::Signal { run: args.run.clone(), id: args.id.clone(), name: args.name.clone(), data };
     let rested = session.run(task, Stay::No, false, &mut |_| {}).await;
-    let elsewhere = session.other().await.is_some();
+    let elsewhere = session.is_elsewhere().await;
     let closed = session.close().await;
     let report = rested?.report;
     closed?;

@@ -14,7 +14,7 @@ use crate::engine::report::{RunReport, word};
 use crate::engine::{EngineError, Standing, Workflow, check_input, differs};
 use crate::failure::Failure;
 use crate::limits::Limits;
-use crate::machine::event::{Compensation, Entry, RunStarted};
+use crate::machine::event::{Compensation, Entry, RunStarted, Status};
 use crate::machine::policy::breaker::{Admission, Health};
 use crate::machine::state::CallIx;
 use crate::machine::{Advance, Asked, Command, Input, Machine, Stuck};
@@ -95,6 +95,8 @@ pub(super) struct Row {
     pub(super) id: String,
     pub(super) workflow: String,
     pub(super) status: String,
+    /// How it ended, if it did.
+    pub(super) end: Option<Status>,
     pub(super) compensation: Compensation,
     pub(super) started_at: Timestamp,
     pub(super) finished_at: Option<Timestamp>,
@@ -323,6 +325,7 @@ impl Life {
             id: state.started.id.clone(),
             workflow: state.started.workflow.clone(),
             status: conclusion.map_or_else(|| state.status(), |c| word(c.status)).to_owned(),
+            end: conclusion.map(|c| c.status),
             compensation: conclusion.map_or(Compensation::NoneNeeded, |c| c.compensation),
             started_at: state.started_at,
             finished_at: state.finished_at.filter(|_| state.is_final()),

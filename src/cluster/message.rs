@@ -73,7 +73,7 @@ pub(super) enum Message {
 
 /// Something that a person wants of a run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) enum Wish {
+pub(crate) enum Wish {
     Signal { id: Option<String>, name: String, data: Payload },
     Cancel { reason: Option<String>, compensate: bool },
     Retry { from: Option<StepName> },

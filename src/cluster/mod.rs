@@ -6,7 +6,13 @@
 //! time, messages and timers that arrive exactly once, and a worker that goes on where another one died. It decides
 //! nothing about a run.
 
+mod client;
+mod journal;
 mod life;
 mod message;
 mod reading;
 pub(crate) mod worker;
+
+pub(crate) use client::{Cluster, ClusterError};
+pub(crate) use journal::ClusterJournal;
+pub(crate) use message::Wish;

@@ -41,7 +41,9 @@ pub(in crate::cli) type Sink<'a> = &'a mut (dyn FnMut(Notice) + Send);
 
 /// Answers requests over an open store.
 pub(in crate::cli) struct Desk {
-    journal: Arc<RedbStore>,
+    journal: Arc<dyn Journal>,
+    /// The file that can be copied, if the journal is one.
+    file: Option<Arc<RedbStore>>,
     view: View,
     running: Option<Running>,
     contracts: Contracts,
@@ -77,10 +79,16 @@ impl Watched {
 
 impl Desk {
     /// Makes a desk that reads only.
-    pub(in crate::cli) fn reading(journal: RedbStore, contracts: Contracts, limits: &Limits) -> Self {
-        let journal = Arc::new(journal);
-        let view = View::new(Arc::clone(&journal) as Arc<dyn Journal>, contracts.clone(), limits.clone());
-        Self { journal, view, running: None, contracts, limits: limits.clone() }
+    pub(in crate::cli) fn reading(journal: Arc<dyn Journal>, contracts: Contracts, limits: &Limits) -> Self {
+        let view = View::new(Arc::clone(&journal), contracts.clone(), limits.clone());
+        Self { journal, file: None, view, running: None, contracts, limits: limits.clone() }
+    }
+
+    /// Makes a desk that reads a store in a file.
+    pub(in crate::cli) fn over(file: RedbStore, contracts: Contracts, limits: &Limits) -> Self {
+        let file = Arc::new(file);
+        let desk = Self::reading(Arc::clone(&file) as Arc<dyn Journal>, contracts, limits);
+        Self { file: Some(file), ..desk }
     }
 
     /// Makes a desk that also runs.
@@ -92,7 +100,7 @@ impl Desk {
         passing: bool,
     ) -> Result<Self, Problem> {
         let contracts = handlers.contracts();
-        let mut desk = Self::reading(journal, contracts, limits);
+        let mut desk = Self::over(journal, contracts, limits);
         let (hub, _) = broadcast::channel(WATCHER_LAG);
         let told = hub.clone();
         let observer = move |recorded: &Recorded<'_>| {
@@ -109,7 +117,7 @@ impl Desk {
             observer: Some(Arc::new(observer)),
             ..EngineOptions::default()
         };
-        let journal = Arc::clone(&desk.journal) as Arc<dyn Journal>;
+        let journal = Arc::clone(&desk.journal);
         let engine = Engine::new(journal, handlers, Arc::new(SystemClock), options)?;
         desk.view = engine.view();
         let workflows = Mutex::default();
@@ -131,17 +139,18 @@ impl Desk {
                 let filter = Filter { statuses, workflow, needs_attention, limit };
                 Ok(Answer::Runs(self.view.list(&filter)?))
             }
-            Request::Show { run } => Ok(Answer::Report(Box::new(self.view.report(self.view.find(&run)?)?))),
+            Request::Show { run } => Ok(Answer::Report(Box::new(self.report(&run)?))),
             Request::History { run } => {
                 let run = self.view.find(&run)?;
                 Ok(Answer::History { entries: self.view.history(run)?, json: self.view.history_json(run)? })
             }
             Request::Backup { to } => {
-                let journal = Arc::clone(&self.journal);
+                let file = self.file.clone();
+                let file = file.ok_or_else(|| Problem::usage("only a store in a file can be copied"))?;
                 // If whoever asked goes away, this future is dropped, and the copy is given up.
                 let gone = CancellationToken::new();
                 let (stop, _guard) = (gone.clone(), gone.drop_guard());
-                let copy = move || journal.copy_to(&to, fingerprint, || stop.is_cancelled());
+                let copy = move || file.copy_to(&to, fingerprint, || stop.is_cancelled());
                 let copied = tokio::task::spawn_blocking(copy).await;
                 let copied = copied.map_err(|e| Problem::bug(format!("the copy was lost: {e}")))?;
                 Ok(Answer::Copied(copied?))
@@ -313,6 +322,11 @@ impl Desk {
         }
         tell(None, sink);
         result
+    }
+
+    /// Returns how a run stands that is meant by its id, a beginning of it, or `@last`.
+    pub(in crate::cli) fn report(&self, run: &str) -> Result<RunReport, Problem> {
+        Ok(self.view.report(self.view.find(run)?)?)
     }
 
     /// Tells whether runs can be started here.

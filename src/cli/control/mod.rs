@@ -4,6 +4,8 @@
 //! holder, whose desk answers it in the same words.
 
 mod client;
+#[cfg(feature = "restate")]
+mod cluster;
 mod desk;
 mod place;
 mod request;
@@ -11,6 +13,8 @@ mod server;
 mod session;
 
 pub(super) use desk::folder_of;
+#[cfg(feature = "restate")]
+pub(super) use desk::world_of;
 pub(super) use place::holder_of;
 pub(super) use request::{Answer, Happened, Notice, Request, Rested, Stay, Task};
 pub(super) use session::{Need, Session};

@@ -9,6 +9,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Mutex, watch};
 
 use super::client::Client;
+#[cfg(feature = "restate")]
+use super::cluster::ClusterDesk;
 use super::desk::{Desk, Sink, world_of};
 use super::place;
 use super::request::{Answer, Asked, Notice, Request, Rested, Stay, Task};
@@ -60,6 +62,8 @@ pub(in crate::cli) enum Need {
 enum Operator {
     Local(Arc<Desk>),
     Remote(Client),
+    #[cfg(feature = "restate")]
+    Cluster(Arc<ClusterDesk>),
 }
 
 /// The store, held by this process or reached through the one that holds it.
@@ -121,12 +125,9 @@ impl Session {
         }
     }
 
-    /// Returns the process that holds the store, if it is another one.
-    pub(in crate::cli) async fn other(&self) -> Option<u32> {
-        match &self.operator.lock().await.1 {
-            Operator::Local(_) => None,
-            Operator::Remote(client) => Some(client.pid),
-        }
+    /// Tells whether runs go on without this process.
+    pub(in crate::cli) async fn is_elsewhere(&self) -> bool {
+        !matches!(self.operator.lock().await.1, Operator::Local(_))
     }
 
     /// Waits until somebody wants this process to end.
@@ -245,6 +246,14 @@ impl Session {
                     _ = wanted.wait_for(|wanted| *wanted) => Asked::Lost,
                 }
             }
+            #[cfg(feature = "restate")]
+            Operator::Cluster(desk) => {
+                let mut wanted = self.interrupt.wanted.subscribe();
+                tokio::select! {
+                    asked = desk.ask(request.clone(), sink) => asked.map_or_else(Asked::Problem, Asked::Answered),
+                    _ = wanted.wait_for(|wanted| *wanted) => Asked::Lost,
+                }
+            }
         }
     }
 
@@ -256,11 +265,14 @@ impl Session {
 
     fn detached(&self, operator: &Operator) -> Problem {
         let code = self.interrupted().unwrap_or(ExitCode::Interrupted);
+        let goes_on = |who: &str| {
+            Problem::new(code, format!("interrupted; {who} goes on with it"))
+                .help("`flowrun list` shows how it stands, `flowrun resume RUN` stays with it again.")
+        };
         match operator {
-            Operator::Remote(client) => {
-                Problem::new(code, format!("interrupted; process {} goes on with it", client.pid))
-                    .help("`flowrun list` shows how it stands, `flowrun resume RUN` stays with it again.")
-            }
+            Operator::Remote(client) => goes_on(&format!("process {}", client.pid)),
+            #[cfg(feature = "restate")]
+            Operator::Cluster(_) => goes_on("the cluster"),
             Operator::Local(_) => Problem {
                 untouched: true,
                 ..Problem::new(code, "interrupted before it was begun")
@@ -314,6 +326,16 @@ fn lost() -> Problem {
 }
 
 async fn open(app: &App, need: &Need) -> Result<Option<(Operator, Option<Server>)>, Problem> {
+    #[cfg(feature = "restate")]
+    if let Some(url) = app.global.cluster() {
+        if matches!(need, Need::Run { faults: Some(_), .. }) {
+            return Err(Problem::usage(
+                "on a cluster, faults are injected by a worker: `flowrun worker --faults FILE`",
+            ));
+        }
+        let desk = ClusterDesk::open(app, url).await?;
+        return Ok(Some((Operator::Cluster(Arc::new(desk)), None)));
+    }
     let store = app.global.store.as_path();
     let create = matches!(need, Need::Run { create: true, .. });
     let begun = SystemClock.now();
@@ -381,7 +403,7 @@ fn not_reachable(store: &Path) -> Problem {
 fn local(app: &App, need: &Need, journal: RedbStore) -> Result<(Operator, Option<Server>), Problem> {
     let faults = match need {
         Need::Read => {
-            let desk = Desk::reading(journal, app.contracts.clone(), &app.limits);
+            let desk = Desk::over(journal, app.contracts.clone(), &app.limits);
             return Ok((Operator::Local(Arc::new(desk)), None));
         }
         Need::Pass => None,

@@ -13,7 +13,6 @@ use uuid::Uuid;
 
 use super::source::Source;
 use crate::cluster::life::Head;
-use crate::cluster::reading::Which;
 use crate::definition::Definition;
 use crate::engine::executor::Executor;
 use crate::engine::library::{Known, Plans};
@@ -138,11 +137,6 @@ impl Hall {
         }
         records.bytes += size(&all);
         records.of.insert(run, all);
-    }
-
-    /// Tells whether the cluster has a run with this id.
-    pub(super) async fn has(&self, id: &str) -> Result<bool, EngineError> {
-        Ok(!self.source.rows(&Which::Id(id.to_owned()), 1).await?.is_empty())
     }
 }
 

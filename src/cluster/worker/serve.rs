@@ -18,6 +18,7 @@ use super::run::Run;
 use super::service::Services;
 use super::source::Source;
 use super::store::Store;
+use crate::cluster::client::chain;
 use crate::engine::EngineOptions;
 use crate::engine::executor::Executor;
 use crate::handlers::Handlers;
@@ -126,15 +127,4 @@ async fn register(http: &reqwest::Client, admin: &str, uri: &str) -> Result<(), 
     let said = serde_json::from_str::<Value>(&text).ok();
     let said = said.as_ref().and_then(|said| said["message"].as_str()).unwrap_or(&text);
     Err(ServeError::Refused { admin: admin.to_owned(), why: format!("{status}: {said}") })
-}
-
-/// Returns an error with what caused it.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::definition::TEXT;
 use super::run::{RECORDS, ROW, STOPS, hex};
+use crate::cluster::client::chain;
 use crate::cluster::life::Row;
 use crate::cluster::message::{DEFINITION, RUN};
 use crate::cluster::reading::Which;
@@ -144,7 +145,7 @@ fn damaged(message: String) -> EngineError {
 }
 
 fn unreachable_admin(admin: &str, error: &reqwest::Error) -> EngineError {
-    let message = format!("no administration interface of Restate answers at {admin}: {error}");
+    let message = format!("no administration interface of Restate answers at {admin}: {}", chain(error));
     EngineError::Store(StoreError::Io { path: "the cluster".to_owned(), message })
 }
 
