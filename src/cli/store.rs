@@ -22,7 +22,7 @@ pub(super) fn ledger(app: &App, args: &Ledger) -> Result<ExitCode, Problem> {
     let read = app.registry.read_ledger(&folder, args.order.as_deref());
     let kept = read.is_some();
     let entries = match read {
-        Some(read) if app.global.store.exists() => {
+        Some(read) if app.global.has_runs() => {
             read.map_err(|why| Problem::new(ExitCode::Store, format!("the ledger cannot be read: {why}")))?
         }
         Some(_) => {
@@ -40,7 +40,7 @@ pub(super) fn ledger(app: &App, args: &Ledger) -> Result<ExitCode, Problem> {
         return Ok(ExitCode::Done);
     }
     if entries.is_empty() {
-        if kept && app.global.store.exists() {
+        if kept && app.global.has_runs() {
             screen.say(if args.order.is_some() { "the ledger has no such entry" } else { "the ledger is empty" });
         }
         return Ok(ExitCode::Done);

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::app::App;
 use super::args::{Settings, Worker};
-use super::control::world_of;
+use super::control::{folder_of, world_of};
 use super::exec::faults;
 use super::exit_code::ExitCode;
 use super::problem::Problem;
@@ -20,6 +20,12 @@ pub(super) async fn worker(app: &App, args: &Worker) -> Result<ExitCode, Problem
     for path in workflow::files(&[], "validate")? {
         workflow::ready(app, &path, &Settings::default(), Wanted::default())?;
     }
+    // What handlers keep lies where it does beside a store.
+    let folder = folder_of(&app.global.store);
+    std::fs::create_dir_all(&folder).map_err(|error| {
+        Problem::new(ExitCode::Store, format!("{} cannot be made: {error}", folder.display()))
+            .help("Name another place with --store.")
+    })?;
     let handlers = app
         .registry
         .build(&world_of(&app.global.store))
