@@ -81,7 +81,7 @@ pub(super) struct Clustered {
         global = true
     )]
     pub(super) engine: EngineKind,
-    /// The ingress of the cluster.
+    /// The ingress of the cluster; those of several nodes with commas between them.
     #[arg(
         long,
         value_name = "URL",

@@ -1,11 +1,14 @@
 //! A program's side of a cluster: it hands runs in, asks and waits, over Restate's ingress.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use reqwest::StatusCode;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use uuid::Uuid;
 
 use super::life::Row;
 use super::message::{Granted, RUN, Reply, STORE, Submit, Taken, VERSION, Wish};
@@ -25,6 +28,12 @@ const HELLO: Duration = Duration::from_secs(10);
 
 /// How long any other answer may take.
 const ANSWER: Duration = Duration::from_secs(60);
+
+/// How long a cluster that answered before may be out of reach, while nodes are started again or take over.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long it takes until a node is asked again that did not answer.
+const ASK_AGAIN: Duration = Duration::from_millis(200);
 
 /// How long it takes at first before a run is looked at again, and at most.
 const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(15), Duration::from_secs(1));
@@ -79,27 +88,58 @@ pub(crate) enum ClusterError {
     Engine(#[from] EngineError),
 }
 
+impl ClusterError {
+    /// Tells whether the same question may be answered a moment later, or by another node.
+    fn may_pass(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Silent { .. } => true,
+            // Servers that are starting or have lost a partition's leader.
+            Self::Answer { status, .. } => matches!(status, 429 | 502 | 503 | 504),
+            Self::NoWorker { .. } | Self::Version { .. } | Self::Engine(_) => false,
+        }
+    }
+}
+
 /// A cluster whose workers answer.
 #[derive(Clone, Debug)]
 pub(crate) struct Cluster {
     http: reqwest::Client,
-    url: String,
+    /// The ingress of each node that was named.
+    nodes: Arc<[String]>,
+    /// The one that answered last.
+    node: Arc<AtomicUsize>,
 }
 
 impl Cluster {
-    /// Finds the workers behind an ingress.
+    /// Finds the workers behind the ingress of a node, or of one of several with commas between them.
     ///
     /// # Errors
     /// When there is no server, no worker, or one of another version.
-    pub(crate) async fn reach(url: &str) -> Result<Self, ClusterError> {
-        let url = url.trim_end_matches('/').to_owned();
+    pub(crate) async fn reach(urls: &str) -> Result<Self, ClusterError> {
+        let nodes: Vec<String> = urls.split(',').map(|url| url.trim().trim_end_matches('/').to_owned()).collect();
         let http = reqwest::Client::builder().connect_timeout(CONNECT).build();
-        let unreachable = |error: reqwest::Error| ClusterError::Unreachable { url: url.clone(), why: chain(&error) };
-        let cluster = Self { http: http.map_err(unreachable)?, url: url.clone() };
-        match cluster.post::<u32>(&format!("{STORE}/hello"), None::<&()>, HELLO).await? {
-            VERSION => Ok(cluster),
-            found => Err(ClusterError::Version { url, found }),
+        let unreachable =
+            |error: reqwest::Error| ClusterError::Unreachable { url: urls.to_owned(), why: chain(&error) };
+        let cluster = Self { http: http.map_err(unreachable)?, nodes: nodes.into(), node: Arc::default() };
+        let mut failed = None;
+        for _ in 0..cluster.nodes.len() {
+            match cluster.post_once::<u32>(&format!("{STORE}/hello"), None::<&()>, HELLO, None).await {
+                Ok(VERSION) => return Ok(cluster),
+                Ok(found) => return Err(ClusterError::Version { url: cluster.url().to_owned(), found }),
+                Err(error) => failed = Some(error),
+            }
+            cluster.turn_to_next();
         }
+        Err(failed.unwrap_or_else(misread))
+    }
+
+    fn url(&self) -> &str {
+        let node = self.node.load(Ordering::Relaxed);
+        self.nodes.get(node % self.nodes.len().max(1)).map_or("", String::as_str)
+    }
+
+    fn turn_to_next(&self) {
+        self.node.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Hands a run in. It is durable when this returns.
@@ -114,7 +154,7 @@ impl Cluster {
         input: Payload,
     ) -> Result<Known, ClusterError> {
         let submit = Submit { flowrun: VERSION, run, definition: Box::new(definition), input };
-        let taken: Reply<Taken> = self.post(&format!("{RUN}/{id}/submit"), Some(&submit), ANSWER).await?;
+        let taken: Reply<Taken> = self.post(&format!("{RUN}/{id}/submit"), Some(&submit)).await?;
         Ok(taken?.known)
     }
 
@@ -123,13 +163,13 @@ impl Cluster {
     /// # Errors
     /// When it is refused, or the cluster does not answer.
     pub(crate) async fn wish(&self, id: &str, wish: Wish) -> Result<RunReport, ClusterError> {
-        let granted: Granted = self.post(&format!("{RUN}/{id}/wish"), Some(&wish), ANSWER).await?;
+        let granted: Granted = self.post(&format!("{RUN}/{id}/wish"), Some(&wish)).await?;
         Ok(*granted?)
     }
 
     /// Says where a run stands.
     pub(super) async fn standing(&self, id: &str) -> Result<Row, ClusterError> {
-        let row: Option<Row> = self.post(&format!("{RUN}/{id}/standing"), None::<&()>, ANSWER).await?;
+        let row: Option<Row> = self.post(&format!("{RUN}/{id}/standing"), None::<&()>).await?;
         row.ok_or_else(|| EngineError::NotFound { message: format!("there is no run `{id}`") }.into())
     }
 
@@ -192,21 +232,46 @@ impl Cluster {
     }
 
     async fn read(&self, read: Read) -> Result<Found, ClusterError> {
-        Ok(self.post::<Reply<Found>>(&format!("{STORE}/read"), Some(&read), ANSWER).await??)
+        Ok(self.post::<Reply<Found>>(&format!("{STORE}/read"), Some(&read)).await??)
     }
 
-    async fn post<T: DeserializeOwned>(
+    /// Asks until somebody answers: nodes and workers may be gone for a while. What is asked is done once, however often
+    /// it is said.
+    async fn post<T: DeserializeOwned>(&self, path: &str, body: Option<&impl Serialize>) -> Result<T, ClusterError> {
+        let once = Uuid::new_v4().to_string();
+        let begun = SystemClock.now();
+        loop {
+            let error = match self.post_once(path, body, ANSWER, Some(&once)).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) if error.may_pass() => error,
+                Err(error) => return Err(error),
+            };
+            if SystemClock.now().since(begun) > PATIENCE {
+                return Err(error);
+            }
+            tracing::info!(%error, "the cluster is asked again");
+            self.turn_to_next();
+            SystemClock.sleep_until(SystemClock.now().after(ASK_AGAIN)).await;
+        }
+    }
+
+    async fn post_once<T: DeserializeOwned>(
         &self,
         path: &str,
         body: Option<&impl Serialize>,
         within: Duration,
+        once: Option<&str>,
     ) -> Result<T, ClusterError> {
-        let url = || self.url.clone();
+        let node = self.url();
+        let url = || node.to_owned();
         let lost = |error: reqwest::Error| match error.is_timeout() && !error.is_connect() {
             true => ClusterError::Silent { url: url(), within },
             false => ClusterError::Unreachable { url: url(), why: chain(&error) },
         };
-        let mut request = self.http.post(format!("{}/{path}", self.url)).timeout(within);
+        let mut request = self.http.post(format!("{node}/{path}")).timeout(within);
+        if let Some(once) = once {
+            request = request.header("idempotency-key", once);
+        }
         if let Some(body) = body {
             request = request.json(body);
         }

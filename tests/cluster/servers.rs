@@ -112,6 +112,15 @@ impl Servers {
         self.nodes.len()
     }
 
+    /// Returns a node that is running.
+    ///
+    /// # Panics
+    /// When none is.
+    #[must_use]
+    pub fn first_up(&self) -> usize {
+        self.nodes.iter().position(|node| node.process.is_some()).expect("a node is running")
+    }
+
     /// Kills a node without a warning.
     ///
     /// # Panics

@@ -19,6 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A folder with the shipped workflow, its schemas and its examples, and with a store once something has run.
 pub struct Place {
     dir: TempDir,
+    /// What is set in the environment of every command.
+    environment: Vec<(String, String)>,
 }
 
 /// What became of a command.
@@ -86,7 +88,12 @@ impl Place {
             fs::create_dir_all(dir.path().join(folder)).expect("a folder can be made");
             fs::copy(root.join(folder).join(name), dir.path().join(folder).join(name)).expect("a file can be copied");
         }
-        Self { dir }
+        Self { dir, environment: Vec::new() }
+    }
+
+    /// Sets something in the environment of every command.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -117,6 +124,7 @@ impl Place {
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_flowrun"));
         command.current_dir(self.dir.path()).args(args).env_remove("FLOWRUN_STORE").env("NO_COLOR", "1");
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }

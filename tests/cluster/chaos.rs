@@ -1,0 +1,140 @@
+//! Workers and nodes are killed at random while orders run: nothing is lost, nothing happens twice (RELIABILITY A06).
+//!
+//! `FLOWRUN_CHAOS_ORDERS`, `FLOWRUN_CHAOS_KILLS` and `FLOWRUN_CHAOS_SEED` say how many and which.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::lab::Lab;
+
+/// A small generator, so that a seed says everything.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, n: u64) -> u64 {
+        // SplitMix64.
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (z ^ (z >> 31)) % n
+    }
+}
+
+fn number_of(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+#[test]
+fn a06_on_one_node_nothing_is_lost_or_doubled() {
+    chaos(1);
+}
+
+#[test]
+fn a06_on_three_nodes_nothing_is_lost_or_doubled() {
+    chaos(3);
+}
+
+const WORKERS: usize = 2;
+
+fn chaos(nodes: usize) {
+    let (orders, kills) = (number_of("FLOWRUN_CHAOS_ORDERS", 40), number_of("FLOWRUN_CHAOS_KILLS", 6));
+    let seed = number_of("FLOWRUN_CHAOS_SEED", 1);
+    // Calls take a while, so that many are under way when somebody dies.
+    let slow = ["{ step: charge, do: { delay: 80ms } }", "{ step: label, do: { delay: 120ms } }"];
+    let Some(mut lab) = Lab::with(nodes, WORKERS, &slow) else { return };
+    println!("{nodes} nodes, {orders} orders, {kills} kills, FLOWRUN_CHAOS_SEED={seed}");
+    let expected = write_orders(&lab, orders);
+    let exec = ["exec", "--input", "orders.jsonl", "--id", "{{ input.orderId }}", "--concurrency", "24", "-q"];
+    let mut running = lab.place.start(&exec);
+    let mut dice = Dice(seed);
+    let mut killed = BTreeMap::<&str, u32>::new();
+    for _ in 0..kills {
+        running.run_for(Duration::from_millis(400 + dice.below(800)));
+        let worker = usize::try_from(dice.below(2)).expect("few");
+        if dice.below(3) == 0 {
+            let node = usize::try_from(dice.below(nodes as u64)).expect("few");
+            lab.servers.kill(node);
+            running.run_for(Duration::from_millis(dice.below(600)));
+            lab.servers.restart(node);
+            *killed.entry("nodes").or_default() += 1;
+        } else {
+            lab.kill_worker(worker);
+            running.run_for(Duration::from_millis(dice.below(600)));
+            lab.start_worker(worker);
+            *killed.entry("workers").or_default() += 1;
+        }
+    }
+    let first = running.end();
+    // Whoever asked may have given up while nobody answered; the orders go on, and the same command finds them.
+    let mut last = lab.place.run(&exec);
+    let parked = lab.place.run(&["list", "--status", "parked", "-n", "1000", "-o", "jsonl"]).expect(0).lines();
+    for run in &parked {
+        // Three workers died over the run, which did nothing but be unlucky.
+        lab.place.run(&["retry", run["run_id"].as_str().expect("an id")]);
+    }
+    if !parked.is_empty() {
+        last = lab.place.run(&exec);
+    }
+    assert_eq!(last.code(), Some(4), "{first:#?}\n{last:#?}");
+    check(&lab, &expected, orders);
+    println!("killed {killed:?}; parked and retried: {}", parked.len());
+}
+
+/// What is to be in the ledger of each order.
+type Expected = BTreeMap<String, BTreeMap<String, usize>>;
+
+fn write_orders(lab: &Lab, orders: u64) -> Expected {
+    let (mut lines, mut expected) = (String::new(), Expected::new());
+    for n in 0..orders {
+        let id = format!("ORD-{n}");
+        // Every fifth is declined twice and undone.
+        let good = n % 5 != 4;
+        lab.place.order("one.json", |order| {
+            order["orderId"] = json!(id);
+            order["items"] = json!([{ "productId": format!("PROD-{n}"), "quantity": 1, "price": 10.5 }]);
+            if !good {
+                order["paymentMethod"]["token"] = json!("tok_declined");
+                order["alternativePayment"]["token"] = json!("tok_declined");
+            }
+        });
+        lines.push_str(&std::fs::read_to_string(lab.place.path("one.json")).expect("it was just written"));
+        lines.push('\n');
+        let effects: &[&str] = match good {
+            true => &["audited", "charged", "labelled", "mailed", "reserved", "taken"],
+            false => &["audited", "released", "reserved"],
+        };
+        expected.insert(id, effects.iter().map(|e| ((*e).to_owned(), 1)).collect());
+    }
+    lab.place.write("orders.jsonl", lines);
+    expected
+}
+
+/// Every order has ended, each effect has happened once for its key, and each step has one outcome.
+fn check(lab: &Lab, expected: &Expected, orders: u64) {
+    let listed = lab.place.run(&["list", "-n", "100000", "-o", "json"]).expect(0).json();
+    let runs = listed["runs"].as_array().expect("a list");
+    assert_eq!(runs.len() as u64, orders);
+    assert!(runs.iter().all(|run| matches!(run["status"].as_str(), Some("completed" | "failed"))), "{runs:#?}");
+    let (mut found, mut keys) = (Expected::new(), BTreeSet::new());
+    for entry in lab.place.ledger() {
+        assert!(keys.insert((entry["effect"].to_string(), entry["key"].to_string())), "twice: {entry}");
+        if entry["effect"] == "blocked" {
+            continue;
+        }
+        let order = entry["order_id"].as_str().expect("an order").to_owned();
+        *found.entry(order).or_default().entry(entry["effect"].as_str().expect("a name").to_owned()).or_default() += 1;
+    }
+    assert_eq!(found, *expected);
+    for n in 0..orders {
+        let history = lab.place.run(&["history", &format!("ORD-{n}"), "-o", "jsonl"]).expect(0).lines();
+        let of = |kind: &str| history.iter().filter(|e| e["type"] == kind).map(|e| &e["step"]).collect::<Vec<&Value>>();
+        let mut once = of("step_succeeded");
+        once.sort_by_key(|step| step.to_string());
+        once.dedup();
+        assert_eq!(of("step_succeeded").len(), once.len(), "a step has succeeded twice");
+        assert_eq!(of("run_finished").len(), 1);
+    }
+}
