@@ -14,6 +14,7 @@ use super::problem::Problem;
 use super::workflow::{self, Wanted};
 use crate::cluster::worker::{ServeError, Serving, serve};
 use crate::engine::EngineOptions;
+use crate::handlers::World;
 use crate::time::SystemClock;
 
 pub(super) async fn worker(app: &App, args: &Worker) -> Result<ExitCode, Problem> {
@@ -28,7 +29,7 @@ pub(super) async fn worker(app: &App, args: &Worker) -> Result<ExitCode, Problem
     })?;
     let handlers = app
         .registry
-        .build(&world_of(&app.global.store))
+        .build(&World { shared: true, ..world_of(&app.global.store) })
         .map_err(|problems| Problem::new(ExitCode::Store, "the handlers cannot be made ready").details(problems))?;
     let options = EngineOptions {
         limits: app.limits.clone(),

@@ -9,7 +9,7 @@ use super::client::{Cluster, ClusterError};
 use super::life::Row;
 use super::reading::Which;
 use crate::engine::EngineError;
-use crate::names::RunKey;
+use crate::names::{RunKey, is_run_id};
 use crate::store::journal::{Commit, Committed, DoneRow, Journal, LiveRow, RunRow, StoreError};
 
 /// The journal of a cluster. It only reads: what is recorded there is recorded by the turns of runs.
@@ -35,6 +35,10 @@ impl ClusterJournal {
     }
 
     fn rows(&self, which: Which, most: usize) -> Result<Vec<(RunKey, RunRow)>, StoreError> {
+        // What cannot be an id is none.
+        if matches!(&which, Which::Id(text) | Which::Prefix(text) if !is_run_id(text)) {
+            return Ok(Vec::new());
+        }
         let rows = self.wait(self.cluster.rows(which, most))?;
         let mut ids = self.ids.lock();
         ids.extend(rows.iter().map(|row| (row.run, row.id.clone())));

@@ -124,6 +124,8 @@ impl<T> Deref for State<T> {
 pub struct World {
     /// The store's folder; absent when everything is kept in memory.
     pub dir: Option<PathBuf>,
+    /// Whether other processes have the same folder at the same time, as the workers of a cluster may.
+    pub shared: bool,
     /// What a test scenario sets up besides its input, e.g. `stock`.
     pub setup: Map<String, Value>,
     /// Where the time comes from.
@@ -134,7 +136,7 @@ impl World {
     /// Returns a world that is kept in memory.
     #[must_use]
     pub fn in_memory(clock: Arc<dyn Clock>) -> Self {
-        Self { dir: None, setup: Map::new(), clock }
+        Self { dir: None, shared: false, setup: Map::new(), clock }
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{File, OpenOptions};
-use std::io::{Seek, SeekFrom, Write};
+use std::io::{Read as _, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -22,6 +22,9 @@ use crate::time::Timestamp;
 
 /// The name of the file in the store's folder.
 pub const FILE: &str = "ledger.jsonl";
+
+/// The name of the file by whose lock several processes take turns.
+const TURNS: &str = "ledger.lock";
 
 /// Something that happened, with all that is needed to give the same answer again.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -205,8 +208,10 @@ impl Book {
 /// The ledger of a store, or of a test.
 pub struct Services {
     dir: Option<PathBuf>,
+    /// Whether other processes write the file, too.
+    shared: bool,
     stock: Stock,
-    /// Read when it is first needed: by then this process holds the store, and nobody else writes the file.
+    /// Read when it is first needed: by then this process holds the store, and nobody writes the file unless it is shared.
     book: Mutex<Option<Book>>,
     disk: Mutex<Disk>,
 }
@@ -229,7 +234,8 @@ impl Services {
     /// When the scenario's `stock` cannot be read.
     pub fn open(world: &World) -> Result<Self, String> {
         let stock = Stock::starting_with(world.setup.get("stock"))?;
-        Ok(Self { dir: world.dir.clone(), stock, book: Mutex::default(), disk: Mutex::default() })
+        let (dir, shared) = (world.dir.clone(), world.shared);
+        Ok(Self { dir, shared, stock, book: Mutex::default(), disk: Mutex::default() })
     }
 
     /// Opens the services of a world in memory, after they have done what `entries` say.
@@ -252,6 +258,7 @@ impl Services {
         &self,
         decide: impl FnOnce(&mut Book) -> Result<(Vec<Record>, A), StepError>,
     ) -> Result<A, StepError> {
+        let _turn = self.turn().map_err(unclear)?;
         let mut guard = self.book()?;
         let book = guard.as_mut().expect("book() has just read it");
         let (records, answer) = decide(book)?;
@@ -267,13 +274,31 @@ impl Services {
         Ok(answer)
     }
 
+    /// Waits until no other process is in the middle of something, and reads what others have written. Whoever has the turn
+    /// keeps it until its own lines are on disk.
+    fn turn(&self) -> Result<Option<File>, String> {
+        let (true, Some(dir)) = (self.shared, &self.dir) else { return Ok(None) };
+        let failed = |e: std::io::Error| format!("{}: {e}", dir.join(TURNS).display());
+        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(dir.join(TURNS)).map_err(failed)?;
+        lock.lock().map_err(failed)?;
+        let mut guard = self.book.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(book) = guard.as_mut() {
+            let mut disk = self.disk.lock().unwrap_or_else(PoisonError::into_inner);
+            let (records, whole) = read_from::<Record>(&dir.join(FILE), disk.whole)?;
+            records.into_iter().for_each(|record| book.apply(record));
+            disk.synced = book.records.len();
+            disk.whole = whole;
+        }
+        Ok(Some(lock))
+    }
+
     fn book(&self) -> Result<MutexGuard<'_, Option<Book>>, StepError> {
         let mut guard = self.book.lock().unwrap_or_else(PoisonError::into_inner);
         if guard.is_none() {
             let mut book = Book::new(self.stock.clone());
             if let Some(dir) = &self.dir {
                 // What an earlier attempt did cannot be told either.
-                let (records, whole) = read::<Record>(&dir.join(FILE)).map_err(unclear)?;
+                let (records, whole) = read_from::<Record>(&dir.join(FILE), 0).map_err(unclear)?;
                 for record in records {
                     book.apply(record);
                 }
@@ -302,7 +327,7 @@ impl Services {
             (std::mem::take(&mut book.pending), book.records.len())
         };
         let path = dir.join(FILE);
-        if let Err(e) = disk.append(&path, &text) {
+        if let Err(e) = disk.append(&path, &text, self.shared) {
             // What of it is on disk is not known: only a new reading can tell.
             let why = format!("{}: {e}", path.display());
             disk.failed = Some(why.clone());
@@ -314,9 +339,16 @@ impl Services {
 }
 
 impl Disk {
-    fn append(&mut self, path: &Path, text: &str) -> std::io::Result<()> {
+    fn append(&mut self, path: &Path, text: &str, shared: bool) -> std::io::Result<()> {
         let file = match &mut self.file {
-            Some(file) => file,
+            Some(file) => {
+                if shared {
+                    // Another process may have died in the middle of a line.
+                    file.set_len(self.whole)?;
+                    file.seek(SeekFrom::End(0))?;
+                }
+                file
+            }
             None => {
                 let created = !path.exists();
                 let mut options = OpenOptions::new();
@@ -334,6 +366,7 @@ impl Disk {
             }
         };
         file.write_all(text.as_bytes())?;
+        self.whole += text.len() as u64;
         file.sync_data()
     }
 }
@@ -359,16 +392,19 @@ impl Ledger for Services {
 /// # Errors
 /// When it cannot be read or is damaged.
 pub fn read_entries(dir: &Path) -> Result<Vec<LedgerEntry>, String> {
-    read(&dir.join(FILE)).map(|(entries, _)| entries)
+    read_from(&dir.join(FILE), 0).map(|(entries, _)| entries)
 }
 
-/// Returns the whole lines of the file, and how many bytes they take; a last line without its end is no line.
-fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<(Vec<T>, u64), String> {
-    let text = match std::fs::read(path) {
-        Ok(text) => text,
+/// Returns the whole lines of the file from a byte on, and where they end; a last line without its end is no line.
+fn read_from<T: serde::de::DeserializeOwned>(path: &Path, from: u64) -> Result<(Vec<T>, u64), String> {
+    let failed = |e: std::io::Error| format!("{}: {e}", path.display());
+    let mut file = match File::open(path) {
+        Ok(file) => file,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok((Vec::new(), 0)),
-        Err(e) => return Err(format!("{}: {e}", path.display())),
+        Err(e) => return Err(failed(e)),
     };
+    let mut text = Vec::new();
+    file.seek(SeekFrom::Start(from)).and_then(|_| file.read_to_end(&mut text)).map_err(failed)?;
     let whole = text.iter().rposition(|b| *b == b'\n').map_or(0, |end| end + 1);
     let mut entries = Vec::new();
     for (number, line) in text[..whole].split_inclusive(|b| *b == b'\n').enumerate() {
@@ -376,7 +412,7 @@ fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<(Vec<T>, u64), St
             .map_err(|e| format!("{}, line {}: the ledger is damaged: {e}", path.display(), number + 1))?;
         entries.push(entry);
     }
-    Ok((entries, whole as u64))
+    Ok((entries, from + whole as u64))
 }
 
 fn unclear(why: String) -> StepError {

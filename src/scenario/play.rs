@@ -234,7 +234,7 @@ struct Play<'a> {
 pub(crate) fn play(script: Script<'_>, crash: Option<CrashPoint>) -> Ending {
     let clock = LivesClock::at(START);
     let setup = script.case.setup.clone();
-    let world = World { dir: None, setup, clock: Arc::new(clock.clone()) };
+    let world = World { setup, ..World::in_memory(Arc::new(clock.clone())) };
     let broken = |problems: Vec<String>| Ending { problems, ..Ending::default() };
     let handlers = match script.registry.build(&world) {
         Ok(handlers) => handlers,

@@ -1,6 +1,7 @@
 //! Workers and nodes are killed at random while orders run: nothing is lost, nothing happens twice (RELIABILITY A06).
 //!
-//! `FLOWRUN_CHAOS_ORDERS`, `FLOWRUN_CHAOS_KILLS` and `FLOWRUN_CHAOS_SEED` say how many and which.
+//! `FLOWRUN_CHAOS_ROUNDS`, `FLOWRUN_CHAOS_ORDERS` (at most 140: there is no more in stock), `FLOWRUN_CHAOS_KILLS` and
+//! `FLOWRUN_CHAOS_SEED` say how many and which.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -40,14 +41,20 @@ fn a06_on_three_nodes_nothing_is_lost_or_doubled() {
 const WORKERS: usize = 2;
 
 fn chaos(nodes: usize) {
-    let (orders, kills) = (number_of("FLOWRUN_CHAOS_ORDERS", 40), number_of("FLOWRUN_CHAOS_KILLS", 6));
     let seed = number_of("FLOWRUN_CHAOS_SEED", 1);
+    for round in 0..number_of("FLOWRUN_CHAOS_ROUNDS", 1) {
+        one_round(nodes, seed + round);
+    }
+}
+
+fn one_round(nodes: usize, seed: u64) {
+    let (orders, kills) = (number_of("FLOWRUN_CHAOS_ORDERS", 40), number_of("FLOWRUN_CHAOS_KILLS", 6));
     // Calls take a while, so that many are under way when somebody dies.
     let slow = ["{ step: charge, do: { delay: 80ms } }", "{ step: label, do: { delay: 120ms } }"];
     let Some(mut lab) = Lab::with(nodes, WORKERS, &slow) else { return };
     println!("{nodes} nodes, {orders} orders, {kills} kills, FLOWRUN_CHAOS_SEED={seed}");
     let expected = write_orders(&lab, orders);
-    let exec = ["exec", "--input", "orders.jsonl", "--id", "{{ input.orderId }}", "--concurrency", "24", "-q"];
+    let exec = ["exec", "--input", "orders.jsonl", "--id", "{{ input.orderId }}", "--concurrency", "24"];
     let mut running = lab.place.start(&exec);
     let mut dice = Dice(seed);
     let mut killed = BTreeMap::<&str, u32>::new();
@@ -92,9 +99,10 @@ fn write_orders(lab: &Lab, orders: u64) -> Expected {
         let id = format!("ORD-{n}");
         // Every fifth is declined twice and undone.
         let good = n % 5 != 4;
+        let product = if n % 3 == 0 { "PROD-A1" } else { "PROD-D4" };
         lab.place.order("one.json", |order| {
             order["orderId"] = json!(id);
-            order["items"] = json!([{ "productId": format!("PROD-{n}"), "quantity": 1, "price": 10.5 }]);
+            order["items"] = json!([{ "productId": product, "quantity": 1, "price": 10.5 }]);
             if !good {
                 order["paymentMethod"]["token"] = json!("tok_declined");
                 order["alternativePayment"]["token"] = json!("tok_declined");

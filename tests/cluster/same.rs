@@ -15,10 +15,9 @@ fn comparable(mut value: Value) -> Value {
         match value {
             Value::Object(fields) => {
                 for (name, value) in fields {
-                    let differs =
-                        name.ends_with("_at") || matches!(name.as_str(), "at" | "until" | "definition" | "key");
-                    let made_up = ["payment_id", "reservation_id", "tracking", "message_id", "label_id"];
-                    if differs || made_up.contains(&name.as_str()) {
+                    let times = ["at", "until", "deadline"];
+                    let made_up = ["payment_id", "hold_id", "tracking", "message_id", "audit_id", "definition"];
+                    if name.ends_with("_at") || times.contains(&name.as_str()) || made_up.contains(&name.as_str()) {
                         *value = json!("…");
                     } else {
                         walk(value);
@@ -68,9 +67,8 @@ fn said(place: &Place) -> BTreeMap<&'static str, (Option<i32>, Value)> {
 fn every_command_says_what_it_says_of_a_store() {
     let Some(lab) = Lab::start(1, 1) else { return };
     let embedded = Place::new();
-    let (mut here, mut there) = (said(&embedded), said(&lab.place));
-    // The cluster has one event more where a recovery was, and there was none.
-    for (what, here) in &mut here {
+    let (here, mut there) = (said(&embedded), said(&lab.place));
+    for (what, here) in &here {
         let there = there.remove(what).expect("the same commands");
         assert_eq!(*here, there, "{what}");
     }

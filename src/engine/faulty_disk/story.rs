@@ -128,6 +128,6 @@ pub(super) fn parts() -> &'static Parts {
 
 /// Returns the handlers over services that have done what the ledger says.
 pub(super) fn services_after(ledger: Vec<LedgerEntry>) -> Handlers {
-    let world = World { dir: None, setup: Default::default(), clock: Arc::new(SystemClock) };
+    let world = World::in_memory(Arc::new(SystemClock));
     orders::registry_after(move || ledger.clone()).build(&world).expect("the services start")
 }
