@@ -2,12 +2,13 @@
 //!
 //! It holds join handles, mailboxes and permits, and no second copy of a status: what a run is, its machine says.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::attempts::{Attempt, Attempts};
 use super::executor::{self, Job};
 use super::report::RunReport;
 use super::services::Asker;
@@ -22,7 +23,7 @@ use crate::payload::Payload;
 use crate::store::format;
 use crate::store::journal::{Commit, DoneRow, StartRow, StoreError};
 use crate::teeth::{Bug, awake};
-use crate::time::Timestamp;
+use crate::time::{Due, Timestamp};
 
 /// How many messages are decided on before what follows is recorded.
 const TURN_MESSAGES_MAX: usize = 256;
@@ -48,6 +49,8 @@ pub(super) enum Message {
     Report(oneshot::Sender<RunReport>),
     /// A service answers a call that wanted to pass.
     Admission { call: CallIx, answer: Admission },
+    /// The time of an attempt may be over.
+    Overdue,
     /// An attempt ended.
     Ended { call: CallIx, attempt: u32, serial: u64, end: AttemptEnd },
     /// Nothing new is to start; put the run down when its attempts have ended.
@@ -99,16 +102,6 @@ impl Position {
     }
 }
 
-/// An attempt under way.
-struct Attempt {
-    /// Tells it from all others of this driver: a step that starts afresh numbers its attempts anew.
-    serial: u64,
-    token: CancellationToken,
-    task: tokio::task::AbortHandle,
-    service: Option<ServiceName>,
-    probe: bool,
-}
-
 /// What one turn decided.
 #[derive(Default)]
 struct Turn {
@@ -130,7 +123,7 @@ pub(super) struct Driver {
     inbox: mpsc::UnboundedReceiver<Box<Message>>,
     mailbox: Mailbox,
     position: watch::Sender<Position>,
-    attempts: BTreeMap<CallIx, Attempt>,
+    attempts: Attempts,
     /// How many attempts this driver has begun.
     begun: u64,
     held: bool,
@@ -154,7 +147,7 @@ impl Driver {
             inbox,
             mailbox,
             position,
-            attempts: BTreeMap::new(),
+            attempts: Attempts::default(),
             begun: 0,
             held: false,
             passing: false,
@@ -209,6 +202,7 @@ impl Driver {
                 biased;
                 _ = halted.wait_for(Option::is_some) => return Ok(()),
                 message = self.inbox.recv() => message.map_or(Message::PutDown, |message| *message),
+                () = self.attempts.due(&*self.inner.clock) => Message::Overdue,
                 () = wait_until(&self.inner, alarm) => Message::Input(Input::Wake),
             };
             let put_down = self.turn(message).await?;
@@ -220,8 +214,7 @@ impl Driver {
 
     /// Ends what is under way, and frees every place that nobody will leave any more.
     fn give_back(&mut self) {
-        for attempt in std::mem::take(&mut self.attempts).into_values() {
-            attempt.task.abort();
+        for attempt in self.attempts.end(&self.inner.clock) {
             if let Some(service) = attempt.service {
                 self.leave(&service, attempt.probe, Health::Silent);
             }
@@ -321,8 +314,20 @@ impl Driver {
                 Ok(())
             }
             Message::Admission { call, answer } => self.admission(call, answer, turn),
+            Message::Overdue => {
+                for (call, over) in self.attempts.give_up(&*self.inner.clock) {
+                    let attempt = over.attempt;
+                    let result = Err(executor::timeout(self.machine.plan(), call));
+                    self.leave_for(over, &AttemptEnd::Returned(result.clone()), turn);
+                    self.heard = true;
+                    self.decide(Input::Ended { call, attempt, result }, turn)?;
+                }
+                Ok(())
+            }
             Message::Ended { call, attempt, serial, end } => {
-                let in_time = self.attempt_ended(call, serial, &end, turn);
+                let ended = self.attempts.answered(call, serial);
+                let in_time = ended.is_some();
+                ended.into_iter().for_each(|ended| self.leave_for(ended, &end, turn));
                 self.heard = true;
                 let input = match end {
                     AttemptEnd::Returned(result) if in_time => Input::Ended { call, attempt, result },
@@ -396,20 +401,15 @@ impl Driver {
         Ok(())
     }
 
-    /// Takes an attempt off the list, and frees its place. Returns false for one that had been given up before.
-    fn attempt_ended(&mut self, call: CallIx, serial: u64, end: &AttemptEnd, turn: &mut Turn) -> bool {
-        if self.attempts.get(&call).is_none_or(|a| a.serial != serial) {
-            return false;
-        }
-        let Some(attempt) = self.attempts.remove(&call) else { return false };
-        let Some(service) = attempt.service else { return true };
+    /// Frees the place that an attempt had, and tells its service how it ended.
+    fn leave_for(&self, attempt: Attempt, end: &AttemptEnd, turn: &mut Turn) {
+        let Some(service) = attempt.service else { return };
         let health = match end {
             AttemptEnd::Returned(Err(failure)) => Health::of(failure),
             AttemptEnd::Returned(Ok(_)) | AttemptEnd::Answered(..) => Health::Answered,
         };
         self.leave(&service, attempt.probe, health);
         turn.touched.insert(service);
-        true
     }
 
     fn leave(&self, service: &ServiceName, probe: bool, health: Health) {
@@ -494,10 +494,11 @@ impl Driver {
                 let task =
                     tokio::spawn(executor::carry_out(Arc::clone(&self.inner), job, input, mailbox)).abort_handle();
                 let service = self.service_of(call);
-                self.attempts.insert(call, Attempt { serial, token, task, service, probe });
+                let until = Due::new(&*self.inner.clock, until);
+                self.attempts.begin(call, Attempt { serial, attempt, until, token, task, service, probe });
             }
             Command::Stop { call } => {
-                if let Some(attempt) = self.attempts.get(&call) {
+                if let Some(attempt) = self.attempts.get(call) {
                     attempt.token.cancel();
                 }
             }
@@ -511,8 +512,8 @@ impl Driver {
         let now = self.inner.clock.now();
         // Whoever waits for the end need not read it back from the store.
         let report = state.is_final().then(|| Arc::new(RunReport::new(self.machine.plan(), state)));
-        self.position.send_modify(|position| {
-            position.report = report;
+        self.position.send_if_modified(|position| {
+            let before = (position.heard, position.idle, position.parked, position.waiting, position.next_wait);
             position.heard = self.heard;
             position.idle = idle;
             position.parked = state.parked.is_some();
@@ -527,6 +528,10 @@ impl Driver {
             // While calls back off there may be an alarm for each of thousands of items, and nobody asks.
             let next = || state.alarms.iter().find(|(_, alarm)| ends_a_wait(alarm)).map(|(at, _)| *at);
             position.next_wait = if position.waiting { next() } else { None };
+            position.report = report;
+            let after = (position.heard, position.idle, position.parked, position.waiting, position.next_wait);
+            // Nobody is woken to find everything as it was.
+            position.report.is_some() || before != after
         });
     }
 }

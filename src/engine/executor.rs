@@ -2,13 +2,18 @@
 //!
 //! Here the engine's own errors are made (SPEC 6.4): `timeout`, `panic`, `bad_output`.
 
+use std::any::Any;
+use std::future::Future as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::driver::{AttemptEnd, Mailbox, Message};
-use super::{Inner, LATE_GRACE, Moment, secrets};
+use super::{Inner, Moment, secrets};
 use crate::failure::ErrorKind;
 use crate::failure::Failure;
 use crate::faults::{Action, CallFacts};
@@ -44,47 +49,32 @@ pub(super) struct Job {
 
 /// Carries an attempt out and tells the driver how it ended.
 pub(super) async fn carry_out(inner: Arc<Inner>, job: Job, input: Payload, mailbox: Mailbox) {
-    let job = Arc::new(job);
-    let ended = |end| Message::Ended { call: job.call, attempt: job.attempt, serial: job.serial, end };
-    // A task of its own, so that a panic stays inside.
-    let mut task = tokio::spawn(call(Arc::clone(&inner), Arc::clone(&job), input));
-    let end = tokio::select! {
-        biased;
-        joined = &mut task => end_of(joined),
-        () = inner.clock.sleep_until(job.until) => {
-            job.token.cancel();
-            let planned = job.call.in_plan(&job.plan).map_or_else(String::new, |c| format!(" after {:?}", c.timeout));
-            let failure = Failure::new("timeout", ErrorKind::Unknown, format!("the handler gave no answer{planned}"));
-            // A driver that is gone has put its run down; nobody waits for the answer.
-            let _ = mailbox.send(ended(AttemptEnd::Returned(Err(failure))));
-            let grace = inner.clock.sleep_until(inner.clock.now().after(LATE_GRACE));
-            tokio::select! {
-                joined = &mut task => end_of(joined),
-                () = grace => {
-                    task.abort();
-                    return;
-                }
-            }
-        }
-    };
-    let _ = mailbox.send(ended(end));
+    let (call_ix, attempt, serial) = (job.call, job.attempt, job.serial);
+    let mut calling = pin!(call(inner, job, input));
+    // A panic stays inside.
+    let end = std::future::poll_fn(|context| {
+        let poll = AssertUnwindSafe(|| calling.as_mut().poll(context));
+        catch_unwind(poll).unwrap_or_else(|panic| Poll::Ready(panicked(&*panic)))
+    });
+    let end = end.await;
+    // A driver that is gone has put its run down; nobody waits for the answer.
+    let _ = mailbox.send(Message::Ended { call: call_ix, attempt, serial, end });
 }
 
-fn end_of(joined: Result<AttemptEnd, tokio::task::JoinError>) -> AttemptEnd {
-    joined.unwrap_or_else(|error| {
-        let message = match error.try_into_panic() {
-            Ok(panic) => {
-                let text = panic.downcast_ref::<String>().map(String::as_str);
-                let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-                format!("the handler panicked: {}", text.unwrap_or("without a message"))
-            }
-            Err(_) => "the handler's task was stopped".to_owned(),
-        };
-        AttemptEnd::Returned(Err(Failure::new("panic", ErrorKind::Unknown, message)))
-    })
+/// Returns what is said of an attempt whose handler gave no answer in time.
+pub(super) fn timeout(plan: &Plan, call: CallIx) -> Failure {
+    let planned = call.in_plan(plan).map_or_else(String::new, |c| format!(" after {:?}", c.timeout));
+    Failure::new("timeout", ErrorKind::Unknown, format!("the handler gave no answer{planned}"))
 }
 
-async fn call(inner: Arc<Inner>, job: Arc<Job>, input: Payload) -> AttemptEnd {
+fn panicked(panic: &(dyn Any + Send)) -> AttemptEnd {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    let message = format!("the handler panicked: {}", text.unwrap_or("without a message"));
+    AttemptEnd::Returned(Err(Failure::new("panic", ErrorKind::Unknown, message)))
+}
+
+async fn call(inner: Arc<Inner>, job: Job, input: Payload) -> AttemptEnd {
     let Some(planned) = job.call.in_plan(&job.plan) else {
         return failed(StepError::permanent("handler_missing", "the plan does not know this call"));
     };

@@ -4,6 +4,7 @@
 //! services' breakers and places. It knows the [`Journal`] by its trait only, and decides no policy: every decision is
 //! the machine's.
 
+mod attempts;
 mod driver;
 mod executor;
 pub mod export;
@@ -44,9 +45,6 @@ use crate::time::Clock;
 
 pub use self::library::Workflow;
 pub use self::submit::{Known, Submission, Submitted};
-
-/// How long a handler may go on after its attempt was given up, before it is dropped.
-const LATE_GRACE: Duration = Duration::from_secs(60);
 
 /// An event that has become durable.
 #[derive(Debug)]
