@@ -4,11 +4,11 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 : "${HARNESS:?names the folder of the harness, which has a run.sh}"
-driver=$(cargo build --release --bench order6 --message-format=json |
+driver=$(cargo build --release --features driver --bin flowrun-order6 --message-format=json |
   python3 -c 'import json, sys
 for line in sys.stdin:
     found = json.loads(line)
-    if found.get("executable") and found["target"]["name"] == "order6":
+    if found.get("executable") and found["target"]["name"] == "flowrun-order6":
         print(found["executable"])')
 export EXTRA_DRIVERS="{\"flowrun\": [[\"$driver\"], {}]}"
 exec "$HARNESS/run.sh" flowrun "$@"

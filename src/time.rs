@@ -115,26 +115,59 @@ impl Clock for VirtualClock {
 }
 
 /// Waits until `clock` shows `at`: what every clock that goes by the async runtime's time is made of.
+#[expect(clippy::disallowed_methods, reason = "the clocks are the one place that sleeps")]
+pub async fn sleep_in_pieces(clock: &impl Clock, at: Timestamp) {
+    let due = Due::new(clock, at);
+    loop {
+        let piece = due.left(clock);
+        if piece.is_zero() {
+            return;
+        }
+        tokio::time::sleep(piece).await;
+    }
+}
+
+/// A point in time that somebody waits for.
 ///
 /// The runtime's time stands still while the machine is suspended, and knows nothing of a clock that is set. So the
 /// clock is looked at again each minute. One that was set back holds up nobody who only wanted to wait for a while: once
 /// as much time has really gone by as there was to wait, the wait is over, whatever the clock shows. (Times that are
 /// recorded are judged by the clock alone; the driver of a run looks at it before it acts.)
-#[expect(clippy::disallowed_methods, reason = "the clocks are the one place that sleeps")]
-pub async fn sleep_in_pieces(clock: &impl Clock, at: Timestamp) {
-    const PIECE: Duration = Duration::from_secs(60);
-    // The two do not go at quite the same rate.
-    const SLACK: Duration = Duration::from_secs(1);
-    let begun = tokio::time::Instant::now();
-    let whole = at.since(clock.now()).saturating_add(SLACK);
-    let whole = if awake(Bug::TimeoutByTheClock) { Duration::MAX } else { whole };
-    loop {
-        let left = at.since(clock.now());
-        let waited = begun.elapsed();
-        if left.is_zero() || waited >= whole {
-            return;
-        }
-        let piece = if awake(Bug::SleepInOnePiece) { left } else { left.min(PIECE).min(whole - waited) };
-        tokio::time::sleep(piece).await;
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Due {
+    at: Timestamp,
+    begun: tokio::time::Instant,
+    whole: Duration,
+}
+
+impl Due {
+    /// The longest that is waited before the clock is looked at again.
+    pub const PIECE: Duration = Duration::from_secs(60);
+
+    /// Begins to wait for `at`.
+    #[expect(clippy::disallowed_methods, reason = "the runtime's time tells how long was really waited")]
+    pub fn new(clock: &(impl Clock + ?Sized), at: Timestamp) -> Self {
+        // The two do not go at quite the same rate.
+        const SLACK: Duration = Duration::from_secs(1);
+        let whole = at.since(clock.now()).saturating_add(SLACK);
+        let whole = if awake(Bug::TimeoutByTheClock) { Duration::MAX } else { whole };
+        Self { at, begun: tokio::time::Instant::now(), whole }
+    }
+
+    /// Tells whether the time has come.
+    pub fn has_come(&self, clock: &(impl Clock + ?Sized)) -> bool {
+        self.left(clock).is_zero()
+    }
+
+    /// Returns the time that is waited for.
+    pub const fn at(&self) -> Timestamp {
+        self.at
+    }
+
+    /// Returns how long to wait before the clock is looked at again.
+    fn left(&self, clock: &(impl Clock + ?Sized)) -> Duration {
+        let left = self.at.since(clock.now());
+        let really = self.whole.saturating_sub(self.begun.elapsed());
+        if awake(Bug::SleepInOnePiece) && !really.is_zero() { left } else { left.min(Self::PIECE).min(really) }
     }
 }

@@ -12,7 +12,6 @@ use super::message::{Job, Message, Wish};
 use crate::engine::executor::AttemptEnd;
 use crate::engine::report::{RunReport, word};
 use crate::engine::{EngineError, Standing, Workflow, check_input, differs};
-use crate::failure::Failure;
 use crate::limits::Limits;
 use crate::machine::event::{Compensation, Entry, RunStarted, Status};
 use crate::machine::policy::breaker::{Admission, Health};
@@ -237,7 +236,7 @@ impl Life {
                     AttemptEnd::Answered(answer, output) if in_time => {
                         Input::Answered { call, attempt, answer, output }
                     }
-                    late => Input::Late { call, attempt, result: late.into_result() },
+                    late => Input::Late { call, attempt, result: late.late() },
                 };
                 self.decide(now, input)
             }
@@ -369,24 +368,6 @@ impl Life {
                     previous,
                 })));
             }
-        }
-    }
-}
-
-impl AttemptEnd {
-    /// Says what the end of an attempt tells of the health of its service.
-    fn health(&self) -> Health {
-        match self {
-            Self::Returned(Err(failure)) => Health::of(failure),
-            Self::Returned(Ok(_)) | Self::Answered(..) => Health::Answered,
-        }
-    }
-
-    /// Returns what a late end is recorded as.
-    fn into_result(self) -> Result<Payload, Failure> {
-        match self {
-            Self::Returned(result) => result,
-            Self::Answered(answer, _) => Ok(Payload::of(serde_json::json!(answer))),
         }
     }
 }

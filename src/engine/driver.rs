@@ -2,12 +2,13 @@
 //!
 //! It holds join handles, mailboxes and permits, and no second copy of a status: what a run is, its machine says.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::attempts::{Attempt, Attempts};
 use super::executor::{self, AttemptEnd, Job};
 use super::report::RunReport;
 use super::services::Asker;
@@ -17,11 +18,10 @@ use crate::machine::policy::breaker::{Admission, Health};
 use crate::machine::state::CallIx;
 use crate::machine::{Advance, Command, Input, Machine, Refusal, Stuck};
 use crate::names::{RunKey, ServiceName};
-use crate::payload::Payload;
 use crate::store::format;
 use crate::store::journal::{Commit, DoneRow, StartRow, StoreError};
 use crate::teeth::{Bug, awake};
-use crate::time::Timestamp;
+use crate::time::{Due, Timestamp};
 
 /// How many messages are decided on before what follows is recorded.
 const TURN_MESSAGES_MAX: usize = 256;
@@ -40,6 +40,8 @@ pub(super) enum Message {
     Report(oneshot::Sender<RunReport>),
     /// A service answers a call that wanted to pass.
     Admission { call: CallIx, answer: Admission },
+    /// The time of an attempt may be over.
+    Overdue,
     /// An attempt ended.
     Ended { call: CallIx, attempt: u32, serial: u64, end: AttemptEnd },
     /// Nothing new is to start; put the run down when its attempts have ended.
@@ -81,16 +83,6 @@ impl Position {
     }
 }
 
-/// An attempt under way.
-struct Attempt {
-    /// Tells it from all others of this driver: a step that starts afresh numbers its attempts anew.
-    serial: u64,
-    token: CancellationToken,
-    task: tokio::task::AbortHandle,
-    service: Option<ServiceName>,
-    probe: bool,
-}
-
 /// What one turn decided.
 #[derive(Default)]
 struct Turn {
@@ -112,7 +104,7 @@ pub(super) struct Driver {
     inbox: mpsc::UnboundedReceiver<Box<Message>>,
     mailbox: Mailbox,
     position: watch::Sender<Position>,
-    attempts: BTreeMap<CallIx, Attempt>,
+    attempts: Attempts,
     /// How many attempts this driver has begun.
     begun: u64,
     held: bool,
@@ -136,7 +128,7 @@ impl Driver {
             inbox,
             mailbox,
             position,
-            attempts: BTreeMap::new(),
+            attempts: Attempts::default(),
             begun: 0,
             held: false,
             passing: false,
@@ -191,6 +183,7 @@ impl Driver {
                 biased;
                 _ = halted.wait_for(Option::is_some) => return Ok(()),
                 message = self.inbox.recv() => message.map_or(Message::PutDown, |message| *message),
+                () = self.attempts.due(&*self.inner.executor.clock) => Message::Overdue,
                 () = wait_until(&self.inner, alarm) => Message::Input(Input::Wake),
             };
             let put_down = self.turn(message).await?;
@@ -202,8 +195,7 @@ impl Driver {
 
     /// Ends what is under way, and frees every place that nobody will leave any more.
     fn give_back(&mut self) {
-        for attempt in std::mem::take(&mut self.attempts).into_values() {
-            attempt.task.abort();
+        for attempt in self.attempts.end(&self.inner.executor.clock) {
             if let Some(service) = attempt.service {
                 self.leave(&service, attempt.probe, Health::Silent);
             }
@@ -303,18 +295,27 @@ impl Driver {
                 Ok(())
             }
             Message::Admission { call, answer } => self.admission(call, answer, turn),
+            Message::Overdue => {
+                for (call, over) in self.attempts.give_up(&*self.inner.executor.clock) {
+                    let attempt = over.attempt;
+                    let result = Err(executor::timeout(self.machine.plan(), call));
+                    self.leave_for(over, &AttemptEnd::Returned(result.clone()), turn);
+                    self.heard = true;
+                    self.decide(Input::Ended { call, attempt, result }, turn)?;
+                }
+                Ok(())
+            }
             Message::Ended { call, attempt, serial, end } => {
-                let in_time = self.attempt_ended(call, serial, &end, turn);
+                let ended = self.attempts.answered(call, serial);
+                let in_time = ended.is_some();
+                ended.into_iter().for_each(|ended| self.leave_for(ended, &end, turn));
                 self.heard = true;
                 let input = match end {
                     AttemptEnd::Returned(result) if in_time => Input::Ended { call, attempt, result },
                     AttemptEnd::Answered(answer, output) if in_time => {
                         Input::Answered { call, attempt, answer, output }
                     }
-                    AttemptEnd::Returned(result) => Input::Late { call, attempt, result },
-                    AttemptEnd::Answered(answer, _) => {
-                        Input::Late { call, attempt, result: Ok(Payload::of(serde_json::json!(answer))) }
-                    }
+                    late => Input::Late { call, attempt, result: late.late() },
                 };
                 self.decide(input, turn)
             }
@@ -378,20 +379,11 @@ impl Driver {
         Ok(())
     }
 
-    /// Takes an attempt off the list, and frees its place. Returns false for one that had been given up before.
-    fn attempt_ended(&mut self, call: CallIx, serial: u64, end: &AttemptEnd, turn: &mut Turn) -> bool {
-        if self.attempts.get(&call).is_none_or(|a| a.serial != serial) {
-            return false;
-        }
-        let Some(attempt) = self.attempts.remove(&call) else { return false };
-        let Some(service) = attempt.service else { return true };
-        let health = match end {
-            AttemptEnd::Returned(Err(failure)) => Health::of(failure),
-            AttemptEnd::Returned(Ok(_)) | AttemptEnd::Answered(..) => Health::Answered,
-        };
-        self.leave(&service, attempt.probe, health);
+    /// Frees the place that an attempt had, and tells its service how it ended.
+    fn leave_for(&self, attempt: Attempt, end: &AttemptEnd, turn: &mut Turn) {
+        let Some(service) = attempt.service else { return };
+        self.leave(&service, attempt.probe, end.health());
         turn.touched.insert(service);
-        true
     }
 
     fn leave(&self, service: &ServiceName, probe: bool, health: Health) {
@@ -472,14 +464,14 @@ impl Driver {
                     salt: self.machine.state().started.salt,
                 };
                 let mailbox = self.mailbox.clone();
-                let task =
-                    tokio::spawn(executor::carry_out(Arc::clone(&self.inner.executor), job, serial, input, mailbox))
-                        .abort_handle();
+                let executor = Arc::clone(&self.inner.executor);
+                let task = tokio::spawn(executor::carry_out(executor, job, serial, input, mailbox)).abort_handle();
                 let service = self.service_of(call);
-                self.attempts.insert(call, Attempt { serial, token, task, service, probe });
+                let until = Due::new(&*self.inner.executor.clock, until);
+                self.attempts.begin(call, Attempt { serial, attempt, until, token, task, service, probe });
             }
             Command::Stop { call } => {
-                if let Some(attempt) = self.attempts.get(&call) {
+                if let Some(attempt) = self.attempts.get(call) {
                     attempt.token.cancel();
                 }
             }
@@ -492,10 +484,13 @@ impl Driver {
         // Whoever waits for the end need not read it back from the store.
         let state = self.machine.state();
         let report = state.is_final().then(|| Arc::new(RunReport::new(self.machine.plan(), state)));
-        self.position.send_modify(|position| {
-            position.report = report;
+        self.position.send_if_modified(|position| {
+            let before = (position.heard, position.standing);
             position.heard = self.heard;
             position.standing = standing;
+            position.report = report;
+            // Nobody is woken to find everything as it was.
+            position.report.is_some() || before != (position.heard, position.standing)
         });
     }
 }

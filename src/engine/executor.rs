@@ -2,15 +2,19 @@
 //!
 //! Here the engine's own errors are made (SPEC 6.4): `timeout`, `panic`, `bad_output`.
 
+use std::any::Any;
+use std::future::Future as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::driver::{Mailbox, Message};
-use super::{EngineOptions, LATE_GRACE, Moment, secrets};
+use super::{EngineOptions, Moment, secrets};
 use crate::failure::ErrorKind;
 use crate::failure::Failure;
 use crate::faults::{Action, CallFacts};
@@ -19,6 +23,7 @@ use crate::handlers::outcome::{Confirmation, Reply, StepError};
 use crate::handlers::registry::{Handler, Handlers};
 use crate::limits::raised_by;
 use crate::machine::event::{Answer, CallKind};
+use crate::machine::policy::breaker::Health;
 use crate::machine::state::CallIx;
 use crate::names::{MemberName, PRIMARY};
 use crate::payload::Payload;
@@ -34,6 +39,24 @@ const MESSAGE_MAX: usize = 16 << 10;
 pub(crate) enum AttemptEnd {
     Returned(Result<Payload, Failure>),
     Answered(Answer, Option<Payload>),
+}
+
+impl AttemptEnd {
+    /// Says what it tells of the health of the service that was called.
+    pub(crate) fn health(&self) -> Health {
+        match self {
+            Self::Returned(Err(failure)) => Health::of(failure),
+            Self::Returned(Ok(_)) | Self::Answered(..) => Health::Answered,
+        }
+    }
+
+    /// Returns it as the end of an attempt that had been given up before.
+    pub(crate) fn late(self) -> Result<Payload, Failure> {
+        match self {
+            Self::Returned(result) => result,
+            Self::Answered(answer, _) => Ok(Payload::of(json!(answer))),
+        }
+    }
 }
 
 /// What an attempt needs to know.
@@ -57,14 +80,6 @@ pub(crate) struct Executor {
     pub(crate) options: EngineOptions,
 }
 
-/// An attempt that has been begun.
-pub(crate) struct Attempt {
-    executor: Arc<Executor>,
-    job: Arc<Job>,
-    /// A task of its own, so that a panic stays inside.
-    task: JoinHandle<AttemptEnd>,
-}
-
 impl Executor {
     /// Says why a run with this plan cannot go on in this process.
     pub(crate) fn obstacle(&self, plan: &Plan) -> Option<(&'static str, String)> {
@@ -80,75 +95,40 @@ impl Executor {
         Some(("secret_missing", format!("missing in the environment: {}", missing.join(", "))))
     }
 
-    /// Begins an attempt.
-    pub(crate) fn begin(self: &Arc<Self>, job: Job, input: Payload) -> Attempt {
-        let job = Arc::new(job);
-        let task = tokio::spawn(call(Arc::clone(self), Arc::clone(&job), input));
-        Attempt { executor: Arc::clone(self), job, task }
-    }
-}
-
-impl Attempt {
-    /// Waits until the attempt has ended or is given up. In the second case the handler goes on, and is left to
-    /// [`Attempt::late`].
-    pub(crate) async fn end(mut self) -> (AttemptEnd, Option<Self>) {
-        tokio::select! {
-            biased;
-            joined = &mut self.task => (end_of(joined), None),
-            () = self.executor.clock.sleep_until(self.job.until) => {
-                let job = &self.job;
-                job.token.cancel();
-                let planned = job.call.in_plan(&job.plan).map_or_else(String::new, |c| format!(" after {:?}", c.timeout));
-                let message = format!("the handler gave no answer{planned}");
-                let failure = Failure::new("timeout", ErrorKind::Unknown, message);
-                (AttemptEnd::Returned(Err(failure)), Some(self))
-            }
-        }
-    }
-
-    /// Waits for the answer of a handler whose attempt was given up; nothing if there is none in time.
-    pub(crate) async fn late(mut self) -> Option<AttemptEnd> {
-        let clock = &self.executor.clock;
-        let grace = clock.sleep_until(clock.now().after(LATE_GRACE));
-        tokio::select! {
-            joined = &mut self.task => Some(end_of(joined)),
-            () = grace => {
-                self.task.abort();
-                None
-            }
-        }
+    /// Calls the handler of an attempt, and returns what comes of it, however long that takes.
+    pub(crate) async fn perform(&self, job: Job, input: Payload) -> AttemptEnd {
+        let mut calling = pin!(call(self, &job, input));
+        // A panic stays inside.
+        let end = std::future::poll_fn(|context| {
+            let poll = AssertUnwindSafe(|| calling.as_mut().poll(context));
+            catch_unwind(poll).unwrap_or_else(|panic| Poll::Ready(panicked(&*panic)))
+        });
+        end.await
     }
 }
 
 /// Carries an attempt out and tells the driver how it ended.
 pub(super) async fn carry_out(executor: Arc<Executor>, job: Job, serial: u64, input: Payload, mailbox: Mailbox) {
     let (call, attempt) = (job.call, job.attempt);
-    let ended = |end| Message::Ended { call, attempt, serial, end };
-    let (end, left) = executor.begin(job, input).end().await;
+    let end = executor.perform(job, input).await;
     // A driver that is gone has put its run down; nobody waits for the answer.
-    let _ = mailbox.send(ended(end));
-    if let Some(left) = left
-        && let Some(end) = left.late().await
-    {
-        let _ = mailbox.send(ended(end));
-    }
+    let _ = mailbox.send(Message::Ended { call, attempt, serial, end });
 }
 
-fn end_of(joined: Result<AttemptEnd, tokio::task::JoinError>) -> AttemptEnd {
-    joined.unwrap_or_else(|error| {
-        let message = match error.try_into_panic() {
-            Ok(panic) => {
-                let text = panic.downcast_ref::<String>().map(String::as_str);
-                let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-                format!("the handler panicked: {}", text.unwrap_or("without a message"))
-            }
-            Err(_) => "the handler's task was stopped".to_owned(),
-        };
-        AttemptEnd::Returned(Err(Failure::new("panic", ErrorKind::Unknown, message)))
-    })
+/// Returns what is said of an attempt whose handler gave no answer in time.
+pub(crate) fn timeout(plan: &Plan, call: CallIx) -> Failure {
+    let planned = call.in_plan(plan).map_or_else(String::new, |c| format!(" after {:?}", c.timeout));
+    Failure::new("timeout", ErrorKind::Unknown, format!("the handler gave no answer{planned}"))
 }
 
-async fn call(executor: Arc<Executor>, job: Arc<Job>, input: Payload) -> AttemptEnd {
+fn panicked(panic: &(dyn Any + Send)) -> AttemptEnd {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    let message = format!("the handler panicked: {}", text.unwrap_or("without a message"));
+    AttemptEnd::Returned(Err(Failure::new("panic", ErrorKind::Unknown, message)))
+}
+
+async fn call(executor: &Executor, job: &Job, input: Payload) -> AttemptEnd {
     let Some(planned) = job.call.in_plan(&job.plan) else {
         return failed(StepError::permanent("handler_missing", "the plan does not know this call"));
     };
@@ -170,7 +150,7 @@ async fn call(executor: Arc<Executor>, job: Arc<Job>, input: Payload) -> Attempt
     };
     let dies = |moment| executor.options.watch.as_ref().is_some_and(|watch| watch(&facts, moment));
     if dies(Moment::Before) {
-        die(&executor).await
+        die(executor).await
     }
     let fault = executor.options.faults.as_ref().and_then(|faults| faults.find(&facts));
     let does = || {
@@ -188,7 +168,7 @@ async fn call(executor: Arc<Executor>, job: Arc<Job>, input: Payload) -> Attempt
         }
         Some(Action::KillBefore) => {
             does();
-            die(&executor).await
+            die(executor).await
         }
         Some(Action::Delay(delay)) => {
             does();
@@ -210,15 +190,15 @@ async fn call(executor: Arc<Executor>, job: Arc<Job>, input: Payload) -> Attempt
         lockstep: executor.options.lockstep,
     };
     let again = (fault == Some(&Action::Repeat)).then(|| (ctx.clone(), input.clone()));
-    let mut end = reply_of(&executor, &job, handler, ctx, input).await;
+    let mut end = reply_of(executor, job, handler, ctx, input).await;
     if let Some((ctx, input)) = again
         && !matches!(end, AttemptEnd::Returned(Err(_)))
     {
         does();
-        end = reply_of(&executor, &job, handler, ctx, input).await;
+        end = reply_of(executor, job, handler, ctx, input).await;
     }
     if dies(Moment::After) {
-        die(&executor).await
+        die(executor).await
     }
     match fault {
         Some(Action::ActThenHang) => {
@@ -227,7 +207,7 @@ async fn call(executor: Arc<Executor>, job: Arc<Job>, input: Payload) -> Attempt
         }
         Some(Action::KillAfter) => {
             does();
-            die(&executor).await
+            die(executor).await
         }
         Some(Action::Error { .. } | Action::Hang | Action::KillBefore | Action::Repeat | Action::Delay(_)) | None => {
             end

@@ -4,6 +4,7 @@
 //! services' breakers and places. It knows the [`Journal`] by its trait only, and decides no policy: every decision is
 //! the machine's.
 
+mod attempts;
 mod driver;
 pub(crate) mod executor;
 pub mod export;
@@ -47,9 +48,6 @@ use crate::time::{Clock, Timestamp};
 pub use self::library::Workflow;
 pub use self::submit::{Known, Submission, Submitted};
 pub(crate) use self::submit::{check_input, differs};
-
-/// How long a handler may go on after its attempt was given up, before it is dropped.
-const LATE_GRACE: Duration = Duration::from_secs(60);
 
 /// An event that has become durable.
 #[derive(Debug)]

@@ -23,6 +23,10 @@ const BYTES_PER_ROOM: usize = 4096;
 /// The longest that a group is waited for.
 const LINGER: Duration = Duration::from_micros(200);
 
+/// So many commits are enough for a group: what they share costs each of them little, and while they are written the other
+/// runs can get on with their work instead of waiting for the last of them.
+const ENOUGH: usize = 16;
+
 /// A commit whose rows are bytes already.
 #[derive(Debug)]
 pub(super) struct Job {
@@ -94,7 +98,7 @@ impl Queue {
     }
 
     /// Waits for the next group and puts it into `jobs`: at once if fewer than two commits are expected, else lingering
-    /// until all have come. Tells whether there is one; there is none once the queue has ended and is empty.
+    /// until all have come, or enough of them. Tells whether there is one; there is none once the queue has ended and is empty.
     #[expect(clippy::disallowed_methods, reason = "the linger is a matter of the disk, whatever clock the runs have")]
     pub fn take(&self, expected: usize, jobs: &mut Vec<Job>) -> bool {
         let mut state = self.state();
@@ -105,6 +109,7 @@ impl Queue {
             state.wake_at = Some(1);
             state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+        let expected = expected.min(ENOUGH);
         if expected > state.jobs.len() {
             let until = Instant::now() + LINGER;
             while expected > state.jobs.len() && state.ended.is_none() {

@@ -3,16 +3,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use restate_sdk::context::RequestTarget;
 use restate_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::hall::Hall;
 use crate::cluster::message::{Job, Message, RUN};
 use crate::engine::EngineError;
-use crate::engine::executor::{Attempt, AttemptEnd};
+use crate::engine::executor::{self, AttemptEnd};
 use crate::failure::{ErrorKind, Failure};
+use crate::machine::table::crashed;
+use crate::plan::Plan;
+
+/// How long a handler may go on after its attempt was given up, before it is dropped.
+const LATE_GRACE: Duration = Duration::from_secs(60);
 
 /// How long an attempt goes on before it is asked for the first time whether it is to end early.
 const ASKED_FIRST: Duration = Duration::from_secs(1);
@@ -48,21 +55,15 @@ impl Attempts {
         let begun = ctx.run(move || async move { Ok(Json(mine)) }).name("begin").await;
         // Nothing was called yet, so being cancelled by the cluster's operator here changes nothing.
         let begun = begun.map_or(mine, Json::into_inner);
-        let token = CancellationToken::new();
         let (call, attempt, serial, run) = (job.call, job.attempt, job.serial, job.run.clone());
-        let (work, input) = job.in_plan(known.plan, token.clone());
-        let left: Arc<parking_lot::Mutex<Option<Attempt>>> = Arc::default();
+        let left: Arc<Mutex<Option<JoinHandle<AttemptEnd>>>> = Arc::default();
         let (hall, rest, id) = (Arc::clone(&self.0), Arc::clone(&left), run.clone());
         let became = ctx.run(async move || {
             // Restate calls a handler again whose result it did not get. The call before may have acted.
             if begun != mine {
                 return Ok::<_, HandlerError>(Json(Became::Lost));
             }
-            let attempt = hall.executor.begin(work, input);
-            let (end, goes_on) = tokio::select! {
-                ended = attempt.end() => ended,
-                () = stopped(&hall, &id, serial, &token) => unreachable!("it only passes a wish on"),
-            };
+            let (end, goes_on) = carry_out(&hall, &id, job, known.plan).await;
             let still = goes_on.is_some();
             *rest.lock() = goes_on;
             Ok(Json(Became::Ended(end, still)))
@@ -85,19 +86,47 @@ impl Attempts {
         if !goes_on {
             return Ok(());
         }
+        let hall = Arc::clone(&self.0);
         let late = ctx.run(async move || {
+            // None is there where the process that waited for it is gone.
             let left = left.lock().take();
-            let end = match left {
-                Some(left) => left.late().await,
-                // The process that waited for it is gone.
-                None => None,
-            };
-            Ok::<_, HandlerError>(Json(end))
+            Ok::<_, HandlerError>(Json(late_answer(&hall, left).await))
         });
         if let Ok(Json(Some(end))) = late.name("late").await {
             ctx.request::<_, ()>(target(), Json(Message::Ended { call, attempt, serial, end })).send();
         }
         Ok(())
+    }
+}
+
+/// Calls the handler of an attempt, and gives it up when its time is over; then the handler goes on in the task returned.
+async fn carry_out(hall: &Hall, run: &str, job: Job, plan: Arc<Plan>) -> (AttemptEnd, Option<JoinHandle<AttemptEnd>>) {
+    let (call, until, serial, token) = (job.call, job.until, job.serial, CancellationToken::new());
+    let (work, input) = job.in_plan(Arc::clone(&plan), token.clone());
+    let executor = Arc::clone(&hall.executor);
+    // A task of its own, so that it goes on while Restate is told that it was given up.
+    let mut task = tokio::spawn(async move { executor.perform(work, input).await });
+    tokio::select! {
+        biased;
+        done = &mut task => (done.unwrap_or_else(|_| AttemptEnd::Returned(Err(crashed()))), None),
+        () = hall.executor.clock.sleep_until(until) => {
+            token.cancel();
+            (AttemptEnd::Returned(Err(executor::timeout(&plan, call))), Some(task))
+        }
+        () = stopped(hall, run, serial, &token) => unreachable!("it only passes a wish on"),
+    }
+}
+
+/// Waits for the answer of a handler whose attempt was given up; nothing if there is none in time.
+async fn late_answer(hall: &Hall, left: Option<JoinHandle<AttemptEnd>>) -> Option<AttemptEnd> {
+    let mut task = left?;
+    let clock = &hall.executor.clock;
+    tokio::select! {
+        done = &mut task => done.ok(),
+        () = clock.sleep_until(clock.now().after(LATE_GRACE)) => {
+            task.abort();
+            None
+        }
     }
 }
 
