@@ -198,8 +198,9 @@ impl Life {
         let entries = records.iter().map(|record| format::decode(record)).collect::<Result<Vec<_>, _>>();
         let entries = entries.map_err(|error| bug(error.to_string()))?;
         let asked: Asked = head.asked.iter().cloned().collect();
-        let machine =
-            Machine::go_on(run, plan, limits.clone(), entries, asked).map_err(|error| bug(error.to_string()))?;
+        let in_flight = head.attempts.iter().map(|attempt| attempt.call);
+        let machine = Machine::go_on(run, plan, limits.clone(), entries, in_flight, asked)
+            .map_err(|error| bug(error.to_string()))?;
         Ok(Self::over(head, machine))
     }
 

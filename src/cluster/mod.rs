@@ -9,6 +9,8 @@
 mod client;
 mod journal;
 mod life;
+#[cfg(test)]
+mod life_tests;
 mod message;
 mod reading;
 pub(crate) mod worker;

@@ -300,8 +300,8 @@ impl Machine {
         Ok(Self::over(plan, limits, state, last))
     }
 
-    /// Takes up a run between two turns: its attempts are under way elsewhere, and the calls in `asked` wait for an answer
-    /// of their service. Nothing counts as cut off.
+    /// Takes up a run between two turns: the attempts of `in_flight` are under way elsewhere, and the calls in `asked` wait
+    /// for an answer of their service. Nothing counts as cut off.
     ///
     /// # Errors
     /// When the events do not fit together.
@@ -310,15 +310,14 @@ impl Machine {
         plan: Arc<Plan>,
         limits: Limits,
         entries: impl IntoIterator<Item = Entry>,
+        in_flight: impl IntoIterator<Item = CallIx>,
         asked: Asked,
     ) -> Result<Self, IllegalTransition> {
         let mut machine = Self::replay(key, plan, limits, entries)?;
-        let state = &mut machine.state;
-        let is_running =
-            |call: &CallIx| state.call(*call).is_some_and(|c| matches!(c.progress, Progress::Running { .. }));
-        machine.in_flight = state.active.iter().copied().filter(is_running).collect();
+        machine.in_flight = in_flight.into_iter().collect();
         // A call that has asked needs no alarm to ask again.
-        state.alarms.retain(|(_, alarm)| !matches!(alarm, Alarm::Call(call) if asked.contains_key(call)));
+        let alarms = &mut machine.state.alarms;
+        alarms.retain(|(_, alarm)| !matches!(alarm, Alarm::Call(call) if asked.contains_key(call)));
         machine.asked = asked;
         Ok(machine)
     }

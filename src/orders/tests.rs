@@ -38,9 +38,14 @@ impl Shop {
     }
 
     fn open(dir: Option<&Path>, stock: Value) -> Self {
+        Self::at(dir, false, stock)
+    }
+
+    fn at(dir: Option<&Path>, shared: bool, stock: Value) -> Self {
         let clock = Arc::new(Hands::default());
         let mut world = World::in_memory(Arc::clone(&clock) as Arc<dyn Clock>);
         world.dir = dir.map(Path::to_owned);
+        world.shared = shared;
         world.setup.insert("stock".into(), stock);
         Self { handlers: registry().build(&world).expect("the registry is in order"), clock }
     }
@@ -408,6 +413,27 @@ async fn the_ledger_survives_a_restart_and_answers_the_same() {
     assert_eq!(read_entries(dir.path()), Ok(before));
     let of_order = registry().read_ledger(dir.path(), Some("P")).expect("there is a ledger");
     assert_eq!(of_order, Ok(Vec::new()));
+}
+
+/// Two processes that share the folder know of each other's calls, also of one that died in the middle of a line.
+#[tokio::test]
+async fn processes_that_share_the_ledger_know_what_the_others_did() {
+    let dir = tempfile::tempdir().expect("there is room for a folder");
+    let (one, two) =
+        (Shop::at(Some(dir.path()), true, json!({ "A": 3 })), Shop::at(Some(dir.path()), true, json!({ "A": 3 })));
+    let held = one.call("inventory.reserve", "r1", reserve(&[("A", 2)], false)).await;
+    assert_eq!(two.call("inventory.reserve", "r1", reserve(&[("A", 2)], false)).await, held);
+    let more = two.reply("inventory.reserve", "r2", reserve(&[("A", 2)], false)).await;
+    assert_eq!(more.expect_err("one piece is left").code(), "inventory.out_of_stock");
+    let paid = two.call("payment.charge", "c", charge("tok_visa", 1)).await;
+    let torn = std::fs::OpenOptions::new().append(true).open(dir.path().join(super::ledger::FILE));
+    torn.and_then(|mut file| std::io::Write::write_all(&mut file, b"{\"order_id\":")).expect("it can be written");
+    assert_eq!(one.call("payment.charge", "c", charge("tok_visa", 1)).await, paid);
+    one.call("inventory.take", "t", take(&held)).await;
+    two.call("payment.charge", "d", charge("tok_visa", 2)).await;
+    let entries = read_entries(dir.path()).expect("every line is whole");
+    let effects: Vec<&str> = entries.iter().map(|entry| entry.effect.as_str()).collect();
+    assert_eq!(effects, ["reserved", "charged", "taken", "charged"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -41,8 +41,8 @@ impl Lab {
         let servers = Servers::start(nodes)?;
         let mut place = Place::new();
         let nodes: Vec<String> = (0..servers.count()).map(|node| servers.ingress(node)).collect();
-        place.set("FLOWRUN_ENGINE", "restate");
-        place.set("FLOWRUN_URL", &nodes.join(","));
+        place.environment.push(("FLOWRUN_ENGINE", "restate".to_owned()));
+        place.environment.push(("FLOWRUN_URL", nodes.join(",")));
         Some(Self { place, servers, workers: Vec::new(), advertised: String::new(), faults: None })
     }
 

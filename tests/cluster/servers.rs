@@ -3,6 +3,8 @@
 //! The server is looked for in `FLOWRUN_RESTATE_SERVER`, then on the `PATH`, then it is installed from the npm registry
 //! below `target/`. Without any of them tests are passed over and say so, unless `FLOWRUN_CLUSTER=required`.
 
+#![expect(clippy::disallowed_methods, reason = "servers are other processes and live in real time")]
+
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};

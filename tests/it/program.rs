@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Place {
     dir: TempDir,
     /// What is set in the environment of every command.
-    environment: Vec<(String, String)>,
+    pub environment: Vec<(&'static str, String)>,
 }
 
 /// What became of a command.
@@ -89,11 +89,6 @@ impl Place {
             fs::copy(root.join(folder).join(name), dir.path().join(folder).join(name)).expect("a file can be copied");
         }
         Self { dir, environment: Vec::new() }
-    }
-
-    /// Sets something in the environment of every command.
-    pub fn set(&mut self, name: &str, value: &str) {
-        self.environment.push((name.to_owned(), value.to_owned()));
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

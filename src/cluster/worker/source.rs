@@ -43,7 +43,7 @@ impl Source {
         let mut records = Vec::new();
         for cell in cells {
             let bytes = cell.value.as_deref().and_then(unhex);
-            let bundled = bytes.as_deref().and_then(|bytes| tables::all_unbundled(bytes));
+            let bundled = bytes.as_deref().and_then(tables::all_unbundled);
             let bundled = bundled.ok_or_else(|| damaged(format!("the records of run {id} cannot be read")))?;
             records.extend(bundled.into_iter().map(<[u8]>::to_vec));
         }
