@@ -61,7 +61,7 @@ fn a_call_that_the_operator_of_the_cluster_cancels_may_have_happened() {
     curl(&["-X", "PATCH", &format!("{admin}/invocations/{id}/cancel")]);
     running.end().expect(0);
     let history = lab.place.run(&["history", "order-1", "-o", "jsonl"]).expect(0).lines();
-    let failed: Vec<_> = history.iter().filter(|e| e["type"] == "attempt_failed").map(|e| &e["error"]).collect();
+    let failed: Vec<_> = history.iter().filter(|e| e["type"] == "attempt_unknown").map(|e| &e["error"]).collect();
     assert_eq!(failed.len(), 1, "{history:#?}");
     assert_eq!((&failed[0]["code"], &failed[0]["kind"]), (&"crashed".into(), &"unknown".into()));
     let charged = lab.place.ledger().iter().filter(|entry| entry["effect"] == "charged").count();

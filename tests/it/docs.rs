@@ -146,6 +146,10 @@ fn links_lead_somewhere() {
 fn commands_in_documents_exist() {
     let mut verbs = std::collections::BTreeSet::new();
     for document in documents() {
+        // What a build without clusters does not have.
+        if document.ends_with("cluster.md") && !cfg!(feature = "restate") {
+            continue;
+        }
         for block in blocks(&read(&document)).iter().filter(|block| block.info == "sh") {
             let command = |line: &str| {
                 let (_, rest) = line.split_once("flowrun ")?;

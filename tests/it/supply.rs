@@ -72,3 +72,21 @@ fn p12_every_licence_is_allowed() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(is_allowed("(MIT OR GPL-3.0) AND Unicode-3.0", &allowed) && !is_allowed("GPL-3.0", &allowed));
 }
+
+/// Who does not want a cluster neither builds what it needs nor reads of it.
+#[cfg(not(feature = "restate"))]
+#[test]
+fn the_default_build_knows_nothing_of_clusters() {
+    let args = ["tree", "--offline", "--locked", "--edges", "normal", "--prefix", "none"];
+    let run = Command::new(env!("CARGO")).args(args).current_dir(env!("CARGO_MANIFEST_DIR")).output();
+    let tree = String::from_utf8(run.expect("cargo runs its tests").stdout).expect("it is text");
+    assert!(tree.lines().any(|line| line.starts_with("redb ")), "{tree}");
+    for name in ["restate-sdk", "reqwest", "hyper"] {
+        assert!(!tree.lines().any(|line| line.starts_with(&format!("{name} "))), "{name} comes in by default");
+    }
+    for args in [&["--help"][..], &["exec", "--help"], &["list", "--help"]] {
+        let help = Command::new(env!("CARGO_BIN_EXE_flowrun")).args(args).output().expect("the program starts");
+        let help = String::from_utf8(help.stdout).expect("it is text");
+        assert!(!help.to_lowercase().contains("restate") && !help.contains("worker"), "{help}");
+    }
+}
