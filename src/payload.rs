@@ -55,8 +55,12 @@ impl Payload {
     /// When the value cannot be written as JSON, or nests too deeply; writing stops there.
     pub(crate) fn write<T: Serialize + 'static>(mut value: T) -> Result<Self, serde_json::Error> {
         let mut bytes = Vec::with_capacity(TEXT_USUAL);
-        let written = value.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, Depth(0)));
         let tree = (&mut value as &mut dyn Any).downcast_mut::<Value>().map(Value::take);
+        let mut depth = Depth { levels: 0, most: DEPTH_MAX };
+        let written = match &tree {
+            Some(tree) => write_tree(tree, &mut bytes, &mut depth),
+            None => value.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, depth)),
+        };
         match (written, tree) {
             (Ok(()), tree) => {
                 let text: Arc<str> = String::from_utf8(bytes).expect("serde_json writes UTF-8").into();
@@ -83,7 +87,9 @@ impl Payload {
         self.0.text.get_or_init(|| {
             let value = self.0.value.get().expect("a payload is made of a text or of a value");
             let mut bytes = Vec::with_capacity(TEXT_USUAL);
-            serde_json::to_writer(&mut bytes, &**value).expect("a tree of JSON is written to memory");
+            // Whoever made the tree has looked how deep it is.
+            let mut depth = Depth { levels: 0, most: usize::MAX };
+            write_tree(value, &mut bytes, &mut depth).expect("a tree of JSON is written to memory");
             String::from_utf8(bytes).expect("serde_json writes UTF-8").into()
         })
     }
@@ -145,16 +151,74 @@ pub(crate) fn dismantle(value: Value) {
     }
 }
 
+/// Writes a tree as serde_json does, but with its texts whole instead of byte by byte: hardly any has something to escape.
+fn write_tree(value: &Value, out: &mut Vec<u8>, depth: &mut Depth) -> serde_json::Result<()> {
+    match value {
+        Value::Null => out.extend_from_slice(b"null"),
+        Value::Bool(true) => out.extend_from_slice(b"true"),
+        Value::Bool(false) => out.extend_from_slice(b"false"),
+        Value::Number(number) => return serde_json::to_writer(out, number),
+        Value::String(text) => return write_text(text, out),
+        Value::Array(items) => {
+            depth.down().map_err(serde_json::Error::io)?;
+            out.push(b'[');
+            for (n, item) in items.iter().enumerate() {
+                if n > 0 {
+                    out.push(b',');
+                }
+                write_tree(item, out, depth)?;
+            }
+            out.push(b']');
+            depth.up();
+        }
+        Value::Object(members) => {
+            depth.down().map_err(serde_json::Error::io)?;
+            out.push(b'{');
+            for (n, (key, member)) in members.iter().enumerate() {
+                if n > 0 {
+                    out.push(b',');
+                }
+                write_text(key, out)?;
+                out.push(b':');
+                write_tree(member, out, depth)?;
+            }
+            out.push(b'}');
+            depth.up();
+        }
+    }
+    Ok(())
+}
+
+fn write_text(text: &str, out: &mut Vec<u8>) -> serde_json::Result<()> {
+    // Without a way out in the middle the compiler looks at many bytes at once.
+    let escaped = |byte: &u8| (*byte < b' ') | (*byte == b'"') | (*byte == b'\\');
+    let any = |bytes: &[u8]| bytes.iter().fold(false, |any, byte| any | escaped(byte));
+    if any(text.as_bytes()) {
+        return serde_json::to_writer(out, text);
+    }
+    out.push(b'"');
+    out.extend_from_slice(text.as_bytes());
+    out.push(b'"');
+    Ok(())
+}
+
 /// Compact JSON that ends with an error where it would nest too deeply.
-struct Depth(usize);
+struct Depth {
+    levels: usize,
+    most: usize,
+}
 
 impl Depth {
     fn down(&mut self) -> io::Result<()> {
-        self.0 += 1;
-        if self.0 > DEPTH_MAX && !awake(Bug::DeepValueRecorded) {
+        self.levels += 1;
+        if self.levels > self.most && !awake(Bug::DeepValueRecorded) {
             return Err(io::Error::other(format!("it nests more than {DEPTH_MAX} levels deep")));
         }
         Ok(())
+    }
+
+    fn up(&mut self) {
+        self.levels -= 1;
     }
 }
 
@@ -165,7 +229,7 @@ impl serde_json::ser::Formatter for Depth {
     }
 
     fn end_array<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        self.0 -= 1;
+        self.up();
         writer.write_all(b"]")
     }
 
@@ -175,7 +239,7 @@ impl serde_json::ser::Formatter for Depth {
     }
 
     fn end_object<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
-        self.0 -= 1;
+        self.up();
         writer.write_all(b"}")
     }
 }
@@ -236,6 +300,23 @@ mod tests {
             let written = Payload::write(value.clone()).expect("it is shallow");
             assert_eq!(**written.value(), value);
             assert_eq!(**written.as_text().value(), value, "{}", written.text());
+        }
+    }
+
+    #[test]
+    fn a_tree_is_written_as_serde_json_writes_it() {
+        let odd: String = (0..0x100).filter_map(char::from_u32).chain(['\u{2028}', '\u{1f600}']).collect();
+        let mut trees = vec![
+            json!({ "": [], "a": {}, "b": [null, true, false, [1, -1, 0.5, 1e300, -0.0, u64::MAX, i64::MIN]] }),
+            json!({ odd.clone(): odd.clone() }),
+        ];
+        // What has to be escaped may be anywhere in a text.
+        trees.extend((0..40).map(|at| json!(["x".repeat(at) + "\"" + &"y".repeat(40 - at), "\\", "\u{7f}"])));
+        trees.extend(odd.chars().map(|c| json!(c)));
+        for tree in trees {
+            let expected = serde_json::to_string(&tree).expect("it is written");
+            assert_eq!(Payload::of(tree.clone()).text(), expected);
+            assert_eq!(Payload::write(tree).expect("it is shallow").text(), expected);
         }
     }
 

@@ -193,9 +193,10 @@ impl Walk<'_> {
         pointer: Pointer,
         told: &mut Told,
     ) -> Result<(), Fault> {
-        let bundle = journal.get(pointer.sequence)?;
-        let records = bundle.as_ref().and_then(|bundle| tables::unbundled(bundle.value(), pointer.count));
-        let records = records.unwrap_or_default();
+        let records = tables::bundle_of(journal, pointer.sequence, |bundle| {
+            let records = bundle.and_then(|bundle| tables::unbundled(bundle, pointer.count)).unwrap_or_default();
+            records.into_iter().map(<[u8]>::to_vec).collect::<Vec<_>>()
+        })?;
         let one_by_one = records.iter().any(|record| format::decode(record).is_err());
         if one_by_one {
             for (record, number) in records.iter().zip(first..) {
@@ -346,7 +347,11 @@ impl Walk<'_> {
     /// Looks for records that no run has.
     fn leftovers(&mut self) -> Result<(), Fault> {
         let (by_run, journal) = (self.tx.open_table(BY_RUN)?, self.tx.open_table(JOURNAL)?);
-        if by_run.len()? == journal.len()? {
+        let mut commits = 0;
+        for row in journal.iter()? {
+            commits += tables::bundles(row?.1.value()).count() as u64;
+        }
+        if by_run.len()? == commits {
             return Ok(());
         }
         let mut known = HashSet::new();
@@ -354,9 +359,11 @@ impl Walk<'_> {
             known.insert(Pointer::of_bytes(row?.1.value()).sequence);
         }
         for row in journal.iter()? {
-            let number = row?.0.value();
-            if !known.contains(&number) {
-                self.report.problem(None, None, format!("row {number} of the journal belongs to no run"));
+            let (first, row) = row?;
+            for (number, _) in (first.value()..).zip(tables::bundles(row.value())) {
+                if !known.contains(&number) {
+                    self.report.problem(None, None, format!("commit {number} of the journal belongs to no run"));
+                }
             }
         }
         Ok(())
@@ -452,11 +459,13 @@ pub(super) mod tests {
     fn b20_an_edited_event_is_named() {
         let problems = after(|tx| {
             let mut journal = tx.open_table(JOURNAL).expect("the table");
-            let bundle = journal.get(1).expect("readable").expect("the first commit of run 2").value().to_vec();
-            let mut records: Vec<Vec<u8>> =
-                tables::unbundled(&bundle, 3).expect("three records").into_iter().map(<[u8]>::to_vec).collect();
+            let records = tables::bundle_of(&journal, 1, |bundle| {
+                let records = tables::unbundled(bundle.expect("the first commit of run 2"), 3).expect("three records");
+                records.into_iter().map(<[u8]>::to_vec).collect::<Vec<_>>()
+            });
+            let mut records = records.expect("readable");
             *records[1].last_mut().expect("it has bytes") ^= 1;
-            journal.insert(1, tables::bundle(&records).as_slice()).expect("changed");
+            journal.insert(1, tables::bundle(&[tables::bundle(&records)]).as_slice()).expect("changed");
         });
         assert_eq!(problems, [format!("run {}, event 1: {}", run(2), format::FormatError::Checksum)]);
     }
@@ -465,7 +474,8 @@ pub(super) mod tests {
     fn a_well_formed_event_in_the_place_of_another_is_named() {
         let problems = after(|tx| {
             let mut journal = tx.open_table(JOURNAL).expect("the table");
-            journal.insert(3, tables::bundle(&[record(Event::UndoStarted)]).as_slice()).expect("changed");
+            let other = tables::bundle(&[record(Event::UndoStarted)]);
+            journal.insert(3, tables::bundle(&[other]).as_slice()).expect("changed");
         });
         let expected = [
             format!("run {}: it is listed as finished, and none of its events says so", run(2)),
@@ -492,7 +502,7 @@ pub(super) mod tests {
         });
         let expected = [
             format!("run {}, event 0: it is missing, like all others of the run", run(3)),
-            "row 2 of the journal belongs to no run".to_owned(),
+            "commit 2 of the journal belongs to no run".to_owned(),
         ];
         assert_eq!(problems, expected);
     }

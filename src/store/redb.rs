@@ -85,8 +85,7 @@ impl RedbStore {
         // Nothing here may take longer because more runs are done.
         let next_sequence = guarded(|| -> Result<_, Fault> {
             let tx = database.begin_read()?;
-            let last = tx.open_table(JOURNAL)?.last()?.map(|(sequence, _)| sequence.value());
-            Ok(last.map_or(0, |last| last + 1))
+            tables::next_sequence(&tx.open_table(JOURNAL)?)
         })
         .unwrap_or_else(|panic| Err(Fault::panicked(&panic)))
         .map_err(|fault| fault.at(&path))?;

@@ -11,7 +11,8 @@ use super::journal::{DoneRow, LiveRow, RunRow, StoreError};
 use crate::names::RunKey;
 use crate::teeth::{Bug, awake};
 
-/// The records of all commits of all runs, one row for each commit, in the order of the commits.
+/// The records of all commits of all runs, in the order of the commits, which are numbered. A row has those of commits that
+/// were written together, under the number of the first.
 pub(super) const JOURNAL: TableDefinition<u64, &[u8]> = TableDefinition::new("journal");
 /// Where a run's records are: run and number of the commit's first event -> a [`Pointer`].
 pub(super) const BY_RUN: TableDefinition<&[u8; 24], &[u8; POINTER]> = TableDefinition::new("by_run");
@@ -95,16 +96,29 @@ impl Pointer {
     }
 }
 
-/// Puts the records of a commit into one row: each after its length in 4 bytes, little-endian. One row costs the
-/// writer half of what a row for each record costs, and a commit is there as a whole or not at all anyway.
-pub(crate) fn bundle(records: &[Vec<u8>]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(records.iter().map(|record| record.len() + 4).sum());
+/// The most that commits share a row for: with what redb adds, it fills pages of 32 KiB. A larger commit has a row of its
+/// own.
+pub(super) const ROW: usize = (32 << 10) - 64;
+
+/// Puts the records of a commit together: each after its length in 4 bytes, little-endian. In the same way the bundles of
+/// several commits are put together into a row of `journal`.
+pub(crate) fn bundle<T: AsRef<[u8]>>(records: &[T]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(records.iter().map(|record| record.as_ref().len() + 4).sum());
     for record in records {
+        let record = record.as_ref();
         let length = u32::try_from(record.len()).expect("limits keep records far below 4 GiB");
         bytes.extend_from_slice(&length.to_le_bytes());
         bytes.extend_from_slice(record);
     }
     bytes
+}
+
+/// Takes the first of what was put together off, and leaves the rest.
+fn split_first<'a>(bundle: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let (length, rest) = bundle.split_first_chunk::<4>()?;
+    let (first, rest) = rest.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
+    *bundle = rest;
+    Some(first)
 }
 
 /// Takes a bundle apart; nothing if it has not exactly so many records.
@@ -116,12 +130,33 @@ pub(super) fn unbundled(bundle: &[u8], count: u32) -> Option<Vec<&[u8]>> {
 pub(crate) fn all_unbundled(mut bundle: &[u8]) -> Option<Vec<&[u8]>> {
     let mut records = Vec::new();
     while !bundle.is_empty() {
-        let (length, rest) = bundle.split_first_chunk::<4>()?;
-        let (record, rest) = rest.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
-        records.push(record);
-        bundle = rest;
+        records.push(split_first(&mut bundle)?);
     }
     Some(records)
+}
+
+/// Returns the bundles that a row of `journal` has, up to where it is damaged.
+pub(super) fn bundles(mut row: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || split_first(&mut row))
+}
+
+/// Finds the bundle of the commit with this number.
+pub(super) fn bundle_of<T>(
+    journal: &impl ReadableTable<u64, &'static [u8]>,
+    sequence: u64,
+    read: impl FnOnce(Option<&[u8]>) -> T,
+) -> Result<T, Fault> {
+    let row = journal.range(..=sequence)?.next_back().transpose()?;
+    let row = row.as_ref().map(|(first, row)| (first.value(), row.value()));
+    let bundle = row.and_then(|(first, row)| bundles(row).nth(usize::try_from(sequence - first).ok()?));
+    Ok(read(bundle))
+}
+
+/// Returns the number of the next commit.
+pub(super) fn next_sequence(journal: &impl ReadableTable<u64, &'static [u8]>) -> Result<u64, Fault> {
+    let last = journal.last()?;
+    // A row has commits, so also after one that is damaged comes a number that is free.
+    Ok(last.map_or(0, |(first, row)| first.value().saturating_add((bundles(row.value()).count() as u64).max(1))))
 }
 
 /// Returns the run of a key of `live`, `done` or a row of `ids`.
@@ -303,11 +338,15 @@ pub(super) fn records_of(
     place: &[u8; 24],
     pointer: Pointer,
 ) -> Result<Vec<Vec<u8>>, Fault> {
+    bundle_of(journal, pointer.sequence, |bundle| records_in(bundle, place, pointer))?
+}
+
+/// Returns the records of a bundle, if it is the one that was written.
+fn records_in(bundle: Option<&[u8]>, place: &[u8; 24], pointer: Pointer) -> Result<Vec<Vec<u8>>, Fault> {
     let (run, number) = run_and_number(place);
-    let Some(bundle) = journal.get(pointer.sequence)? else {
+    let Some(bundle) = bundle else {
         return Err(Fault::Damaged(format!("run {run}: event {number} is missing")));
     };
-    let bundle = bundle.value();
     let records = unbundled(bundle, pointer.count);
     let sealed = Pointer::new(place, pointer.sequence, pointer.count, crc32fast::hash(bundle)) == pointer
         || awake(Bug::SealNotChecked);
@@ -505,6 +544,9 @@ mod tests {
         assert_eq!(unbundled(&bytes, 4), None, "one is missing");
         assert_eq!(unbundled(&bytes[..bytes.len() - 1], 3), None, "the last is cut off");
         assert_eq!(unbundled(&[0xff; 8], 1), None, "a length that leads outside");
+        let row = bundle(&[bytes.as_slice(), &[], &bytes]);
+        assert_eq!(bundles(&row).collect::<Vec<_>>(), [bytes.as_slice(), &[], &bytes]);
+        assert_eq!(bundles(&row[..row.len() - 1]).count(), 2, "up to where it is cut off");
     }
 
     #[test]

@@ -5,7 +5,6 @@
 //! the disk, and what reached it is known only when the file is opened again. So nothing is ever tried twice.
 
 use std::collections::{HashMap, HashSet};
-use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -169,7 +168,8 @@ impl Writer {
         let mut refused = Vec::new();
         let mut records = 0;
         {
-            let mut rows = Vec::with_capacity(jobs.len());
+            let first = self.next_sequence;
+            let mut bundles = Vec::with_capacity(jobs.len());
             let mut tables = Tables::open(&tx)?;
             for (index, job) in jobs.iter().enumerate() {
                 let tail = self.runs.get(&job.run).copied();
@@ -186,7 +186,7 @@ impl Writer {
                     tables.take_up(job.run)?;
                 }
                 if job.count > 0 {
-                    rows.push((self.next_sequence, job.bundle.as_slice()));
+                    bundles.push(job.bundle.as_slice());
                     tables.point(job, self.next_sequence)?;
                     self.next_sequence += 1;
                 }
@@ -200,7 +200,7 @@ impl Writer {
                     self.runs.insert(job.run, Tail { next: next + u64::from(job.count), group });
                 }
             }
-            tables.append(&rows)?;
+            tables.append(first, &bundles)?;
         }
         if refused.len() == jobs.len() {
             tx.abort()?;
@@ -315,18 +315,23 @@ impl<'tx> Tables<'tx> {
         Ok(())
     }
 
-    /// Puts the rows of a group behind all others. In one go this costs half of what row by row does; for a lone row it
-    /// would cost a page more.
-    fn append(&mut self, rows: &[(u64, &[u8])]) -> Result<(), Fault> {
-        if let [(sequence, bundle)] = rows {
-            self.journal.insert(sequence, bundle)?;
-            return Ok(());
+    /// Puts the commits of a group behind all others, the first of which has the number `first`. Commits share rows: a row
+    /// costs redb about as much as the bytes of a commit, and a page that has only one is neither copied nor split when the
+    /// next comes.
+    fn append(&mut self, mut first: u64, mut bundles: &[&[u8]]) -> Result<(), Fault> {
+        while !bundles.is_empty() {
+            let mut room = tables::ROW;
+            let fits = bundles.iter().take_while(|bundle| {
+                let left = room.checked_sub(bundle.len() + 4);
+                room = left.unwrap_or(0);
+                left.is_some()
+            });
+            let (row, rest) = bundles.split_at(fits.count().max(1));
+            self.journal.insert(first, tables::bundle(row).as_slice())?;
+            first += row.len() as u64;
+            bundles = rest;
         }
-        let mut end = self.journal.upper_bound_mut(Bound::<u64>::Unbounded)?;
-        for (sequence, bundle) in rows {
-            end.insert_before(sequence, bundle)?;
-        }
-        Ok(end.close()?)
+        Ok(())
     }
 
     /// Says where the records of a commit are.

@@ -231,14 +231,20 @@ pub(crate) fn edit_records(disk: &FaultDisk, run: RunKey, mut change: impl FnMut
             if owner != run {
                 continue;
             }
-            let bundle = journal.get(pointer.sequence).expect("readable").expect("it is there").value().to_vec();
-            let records = unbundled(&bundle, pointer.count).expect("a bundle").into_iter().map(<[u8]>::to_vec);
+            let (at, row) = {
+                let mut rows = journal.range(..=pointer.sequence).expect("readable");
+                let (at, row) = rows.next_back().expect("a row").expect("readable");
+                (at.value(), row.value().to_vec())
+            };
+            let mut commits: Vec<Vec<u8>> = tables::bundles(&row).map(<[u8]>::to_vec).collect();
+            let commit = usize::try_from(pointer.sequence - at).expect("a place in the row");
+            let records = unbundled(&commits[commit], pointer.count).expect("a bundle").into_iter().map(<[u8]>::to_vec);
             let changed = records.zip(first..).map(|(mut record, number)| {
                 change(first, number, &mut record);
                 record
             });
-            let changed = tables::bundle(&changed.collect::<Vec<_>>());
-            journal.insert(pointer.sequence, changed.as_slice()).expect("written");
+            commits[commit] = tables::bundle(&changed.collect::<Vec<_>>());
+            journal.insert(at, tables::bundle(&commits).as_slice()).expect("written");
         }
     }
     tx.commit().expect("written");
