@@ -13,6 +13,7 @@ use std::collections::BTreeSet;
 
 pub use repair::{Fix, repair};
 pub use story::{Row, Story};
+pub(crate) use words::{about, title};
 
 use crate::definition::Loaded;
 use crate::diag::{Finding, FindingCode, Span};

@@ -59,6 +59,24 @@ pub(super) fn site(sketch: &Sketch, problem: &Problem) -> Site {
     }
 }
 
+/// Returns the name of the step that a problem is about, and of its fallback; nothing if it is about no single one.
+pub(crate) fn about(sketch: &Sketch, problem: &Problem) -> Option<String> {
+    let member = |m| Some(call(sketch, m).replace('.', "_"));
+    let of_step = |s| Some(step(sketch, s).to_owned());
+    match problem {
+        Problem::LeftByCompleted(m) | Problem::LeftByUndone(m) | Problem::Twice(m) | Problem::PivotUndone(m) => {
+            member(*m)
+        }
+        Problem::Missing(missing) => match missing.reader {
+            Reader::When(s) | Reader::Items(s) | Reader::Until(s) => of_step(s),
+            Reader::FallbackWhen(m) | Reader::With(m) | Reader::Confirm(m) | Reader::Undo(m) => member(m),
+            Reader::Output => Some("output".to_owned()),
+        },
+        Problem::UndoOrder(_, s) | Problem::WaitsForEver(s) => of_step(*s),
+        Problem::Invariant(_) => None,
+    }
+}
+
 /// Returns the code of a problem as a finding.
 pub(super) fn code(problem: &Problem) -> FindingCode {
     match problem {
@@ -73,7 +91,7 @@ pub(super) fn code(problem: &Problem) -> FindingCode {
 }
 
 /// Returns what a problem comes to, as a fragment.
-pub(super) fn title(sketch: &Sketch, problem: &Problem) -> String {
+pub(crate) fn title(sketch: &Sketch, problem: &Problem) -> String {
     match problem {
         Problem::LeftByCompleted(m) => {
             format!("`{}` can be left behind by a run that completes without it", effect(sketch, *m))

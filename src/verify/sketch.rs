@@ -177,6 +177,13 @@ impl Step {
             Act::Wait(_) => &[],
         }
     }
+
+    pub(crate) fn members_mut(&mut self) -> &mut [Member] {
+        match &mut self.act {
+            Act::Call(members) => members,
+            Act::Wait(_) => &mut [],
+        }
+    }
 }
 
 /// What a step does.

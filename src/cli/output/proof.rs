@@ -15,6 +15,7 @@ use crate::diag::{SourceFile, Span};
 use crate::plan::Plan;
 use crate::plan::draw::time_text;
 use crate::proof::{Fix, Flaw, Proof, Remark, Row, Story, Verdict, span};
+use crate::scenario::story::FlawKind;
 use crate::verify::findings::Problem;
 use crate::verify::sketch::Member;
 
@@ -321,7 +322,7 @@ impl Page<'_> {
             })
             .collect();
         json!({
-            "kind": kind(told.flaw.problem),
+            "kind": FlawKind::of(told.flaw.problem).word(),
             "title": told.flaw.title,
             "why": told.flaw.why,
             "line": place.line,
@@ -338,18 +339,6 @@ impl Page<'_> {
                 Fix::Contract { handler, add, means } => json!({ "handler": handler, "declare": add, "means": means }),
             }),
         })
-    }
-}
-
-fn kind(problem: &Problem) -> &'static str {
-    match problem {
-        Problem::LeftByCompleted(_) | Problem::LeftByUndone(_) => "left_behind",
-        Problem::Twice(_) => "happens_twice",
-        Problem::Missing(_) => "missing_input",
-        Problem::PivotUndone(_) => "pivot_undone",
-        Problem::UndoOrder(..) => "undo_order",
-        Problem::WaitsForEver(_) => "waits_for_ever",
-        Problem::Invariant(_) => "invariant",
     }
 }
 

@@ -13,6 +13,8 @@ mod tests;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+pub(crate) use self::endings::ending_of;
+
 use self::conditions::{Conditions, Eyes};
 use super::sketch::{ATTEMPTS_MAX, Act, Confirm, IfAbsent, Invariant, Member, Repeat, Site, Sketch, Step, Undo, Wait};
 use crate::check::invariant;
