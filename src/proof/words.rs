@@ -9,7 +9,7 @@ use crate::plan::{Plan, Timing};
 use crate::verify::findings::{
     Answer, Attempt, Course, MemberCourse, Missing, Part, Person, Problem, Reader, StepCourse, World,
 };
-use crate::verify::sketch::{Aspect, Member, OnError, Repeat, Site, Sketch};
+use crate::verify::sketch::{Aspect, Member, OnError, Read, Repeat, Site, Sketch};
 
 /// Returns the name of a step.
 pub(super) fn step(sketch: &Sketch, step: usize) -> &str {
@@ -38,6 +38,7 @@ pub(super) fn read(sketch: &Sketch, step_read: usize, what: Aspect) -> String {
         Aspect::Error => format!("steps.{name}.error"),
         Aspect::Via => format!("steps.{name}.via"),
         Aspect::OwnOutput => "output".to_owned(),
+        Aspect::OwnError => "error".to_owned(),
     }
 }
 
@@ -201,6 +202,9 @@ fn why_missing(sketch: &Sketch, missing: Missing, course: &Course) -> String {
             _ => "An undo also runs when no answer ever came, so it cannot depend on the answer.".to_owned(),
         };
     }
+    if missing.what == Aspect::OwnError {
+        return "An undo also runs when the call has worked, and then there is no error.".to_owned();
+    }
     match (course.steps.get(&missing.step), missing.what) {
         (Some(StepCourse::Skipped), _) => format!("`{name}` was skipped, and a step that was skipped has none."),
         (_, Aspect::Error) => format!("`{name}` has an error only when it has failed."),
@@ -272,6 +276,20 @@ fn never_retried(sketch: &Sketch, m: (usize, usize)) -> Remark {
         _ => "Leave the retry out, or mend its `errors`.".to_owned(),
     };
     Remark { code: FindingCode::NeverReached, site, title, help }
+}
+
+/// Returns what is to be said of a read of a `finally` step that finds nothing in some run.
+pub(super) fn unread(sketch: &Sketch, name: &str, of: &Read) -> Remark {
+    let text = read(sketch, of.step, of.what);
+    Remark {
+        code: FindingCode::MissingInput,
+        site: of.site.clone(),
+        title: format!("`{name}` in `finally` reads `{text}`, which may not be there"),
+        help: format!(
+            "A run that is cancelled before `{}` has none, and `{name}` is not called then: give it a `default(...)`.",
+            step(sketch, of.step)
+        ),
+    }
 }
 
 /// Returns what is to be said of a step whose failure costs more than it is worth.

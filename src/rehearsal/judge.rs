@@ -215,6 +215,7 @@ impl Seen<'_> {
                     Aspect::Error => format!("`steps.{}.error", self.sketch.steps[at.step].name),
                     Aspect::Via => format!("`steps.{}.via", self.sketch.steps[at.step].name),
                     Aspect::OwnOutput => "`output".to_owned(),
+                    Aspect::OwnError => "`error".to_owned(),
                 };
                 if message.contains(&name) {
                     problems.insert(Problem::Missing(Missing { reader, read, step: at.step, what: at.what }));

@@ -178,7 +178,15 @@ impl Maker {
             0..=6 => {
                 let absent = self.pick(&["ok", "ok", "error"]);
                 let late = self.pick(&["late", "blocks", "blocks"]);
-                let with = self.pick(&["key", "key", "key", "output", "output | default(key)"]);
+                let with = self.pick(&[
+                    "key",
+                    "key",
+                    "key",
+                    "output",
+                    "output | default(key)",
+                    "error.code",
+                    "error.code if error is defined else key",
+                ]);
                 // What an item returned is known by the item alone.
                 let with = if items && with.starts_with("output |") { "key" } else { with };
                 let undo = format!("{{ uses: undo.{effect}.{absent}.{late}, with: \"{{{{ {with} }}}}\" }}");
