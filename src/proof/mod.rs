@@ -69,6 +69,8 @@ pub struct Remark {
     pub site: Site,
     /// What was noticed, as a fragment.
     pub title: String,
+    /// Why it is so, or what comes of it, as a sentence.
+    pub why: String,
     /// What can be done about it, as a sentence.
     pub help: String,
 }
@@ -134,10 +136,10 @@ impl Proof {
             Finding::warning(words::code(flaw.problem), span(tree, &flaw.site), flaw.title.clone())
                 .help(format!("{} `flowrun verify` tells the story.", flaw.why))
         });
-        let remarks = self
-            .remarks(plan)
-            .into_iter()
-            .map(|remark| Finding::warning(remark.code, span(tree, &remark.site), remark.title).help(remark.help));
+        let remarks = self.remarks(plan).into_iter().map(|remark| {
+            let help = format!("{} {}", remark.why, remark.help);
+            Finding::warning(remark.code, span(tree, &remark.site), remark.title).help(help)
+        });
         flaws.chain(remarks).collect()
     }
 

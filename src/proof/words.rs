@@ -261,21 +261,26 @@ pub(super) fn dead(sketch: &Sketch, part: Part) -> Remark {
     };
     // A part that is dead is there.
     let site = site.cloned().unwrap_or_default();
-    Remark { code: FindingCode::NeverReached, site, title, help: help.to_owned() }
+    let why = "No run comes to it, whatever succeeds and whatever fails.".to_owned();
+    Remark { code: FindingCode::NeverReached, site, title, why, help: help.to_owned() }
 }
 
 fn never_retried(sketch: &Sketch, m: (usize, usize)) -> Remark {
     let site = sketch.member(m).map_or_else(Site::default, |member| member.site.clone());
     let title = format!("no failed attempt of `{}` is ever repeated", call(sketch, m));
-    let help = match sketch.member(m) {
-        Some(member) if member.effect.is_some() && !member.repeatable => format!(
-            "Calling `{}` twice does it twice, so only what certainly was not done is repeated, and it has no such error. If the \
-             service knows the idempotency key, use it in the handler and declare `.keyed()`; otherwise leave the retry out.",
-            member.handler
+    let (why, help) = match sketch.member(m) {
+        Some(member) if member.effect.is_some() && !member.repeatable => (
+            format!(
+                "Calling `{}` twice does it twice, so after an unclear answer it is not called again, and it has no clear \
+                 error that the retry takes.",
+                member.handler
+            ),
+            "If its service knows the idempotency key, use it in the handler and declare `.keyed()`; otherwise leave the \
+             retry out.",
         ),
-        _ => "Leave the retry out, or mend its `errors`.".to_owned(),
+        _ => ("It has no error that the retry takes.".to_owned(), "Leave the retry out, or mend its `errors`."),
     };
-    Remark { code: FindingCode::NeverReached, site, title, help }
+    Remark { code: FindingCode::NeverReached, site, title, why, help: help.to_owned() }
 }
 
 /// Returns what is to be said of a read of a `finally` step that finds nothing in some run.
@@ -285,10 +290,11 @@ pub(super) fn unread(sketch: &Sketch, name: &str, of: &Read) -> Remark {
         code: FindingCode::MissingInput,
         site: of.site.clone(),
         title: format!("`{name}` in `finally` reads `{text}`, which may not be there"),
-        help: format!(
-            "A run that is cancelled before `{}` has none, and `{name}` is not called then: give it a `default(...)`.",
+        why: format!(
+            "A run that is cancelled before `{}` has none, and then `{name}` is not called.",
             step(sketch, of.step)
         ),
+        help: "Give it a `default(...)`.".to_owned(),
     }
 }
 
@@ -308,7 +314,11 @@ pub(super) fn costly(sketch: &Sketch, s: usize) -> Remark {
         code: FindingCode::CostlyFailure,
         site: sketch.steps[s].site.clone(),
         title: format!("a failure of `{name}` undoes {}", words.join(", ")),
-        help: format!("Nothing depends on `{name}`, and what it does is harmless: say `on_error: continue`."),
+        why: format!(
+            "When `{name}` fails the run fails, and takes back all that was done before, though nothing depends on `{name}` and \
+             to leave what it does is harmless."
+        ),
+        help: format!("If the rest is worth keeping without `{name}`, say `on_error: continue`."),
     }
 }
 
@@ -371,10 +381,12 @@ pub(super) fn late(timing: &Timing, plan: &Plan) -> Option<Remark> {
         code: FindingCode::DeadlineTooShort,
         site: Site::at("/deadline"),
         title: late,
-        help: format!(
-            "`{}` alone may take {}: raise the deadline, or lower its timeouts and attempts.",
+        why: format!(
+            "`{}` alone may take {}. When the deadline passes the run stops, whatever attempts are left, and what was done is \
+             undone.",
             slowest.name,
             time_text(worst_case(slowest))
         ),
+        help: format!("Raise the deadline, or lower the timeouts and attempts of `{}`.", slowest.name),
     })
 }

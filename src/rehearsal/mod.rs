@@ -108,7 +108,10 @@ impl Performed {
 /// # Errors
 /// Says why it cannot be played: no value fits a schema, or a list has fewer items than the course.
 pub fn rehearse(plan: &Plan, document: &Document, sketch: &Sketch, course: &Course) -> Result<Rehearsed, Unplayable> {
-    perform(plan, document, sketch, course, Beyond::Nothing)?.told()
+    // Where a step waits for ever nothing stops the run, and whatever else there is goes on meanwhile.
+    let waits = course.stop.is_none() && course.steps.values().any(|told| *told == StepCourse::Waiting);
+    let beyond = if waits { Beyond::Well } else { Beyond::Nothing };
+    perform(plan, document, sketch, course, beyond)?.told()
 }
 
 /// Brings a course about, with calls that it does not tell of coming to what `beyond` says.

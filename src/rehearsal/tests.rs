@@ -122,7 +122,8 @@ fn what_the_sweep_finds_can_be_kept_and_shows_when_it_is_played_from_its_file() 
             let title = crate::proof::title(&small.sketch, problem);
             let told = scenario.failures.iter().flat_map(|failure| &failure.mismatches);
             let shown = told.filter_map(|told| told.message.as_deref()).any(|message| message == title);
-            assert!(shown, "seed {seed}: {title}\n{scenario:#?}\n{}", small.text);
+            let text = || std::fs::read_to_string(&file).unwrap_or_default();
+            assert!(shown, "seed {seed}: {title}\n{scenario:#?}\n{}\n{}", small.text, text());
             kept += 1;
         }
     }

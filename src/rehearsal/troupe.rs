@@ -162,7 +162,7 @@ impl Troupe {
             return Err(StepError::unknown("rehearsal.lost", "there is no such member"));
         };
         let wanted = match &mut self.book {
-            Book::Course(roles, _) => roles.entry(spot).or_default().confirm,
+            Book::Course(roles, _) => roles.get(&spot).and_then(|role| role.confirm),
             Book::Chance(dice) => match dice.below(10) {
                 0 | 1 => Some(Answer::Unknown),
                 2..=5 => Some(Answer::Done),
@@ -177,7 +177,9 @@ impl Troupe {
         } else {
             wanted == Some(Answer::Done)
         };
-        if let Book::Course(_, Beyond::Nothing) = self.book
+        // What the course had no time for may be asked after as well.
+        if let Book::Course(roles, Beyond::Nothing) = &self.book
+            && roles.contains_key(&spot)
             && wanted != Some(if done { Answer::Done } else { Answer::NotDone })
         {
             self.unexpected.push(format!("the confirm of {spot:?} finds done = {done}, the course says {wanted:?}"));
@@ -205,7 +207,7 @@ impl Troupe {
         let wanted = match &mut self.book {
             Book::Course(roles, beyond) => match roles.get_mut(&spot) {
                 Some(role) => role.undos.pop_front().or((*beyond == Beyond::Well).then_some(UndoEnd::Done)),
-                None if *beyond == Beyond::Well => Some(UndoEnd::Done),
+                None if self.services.knows(key) => Some(UndoEnd::Done),
                 // What the course had no time for has done nothing either.
                 None => return Ok(Reply::Output(Payload::of(sample_of(contract)?))),
             },

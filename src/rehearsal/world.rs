@@ -128,6 +128,11 @@ impl Services {
         done
     }
 
+    /// Tells whether a request was ever sent with this key.
+    pub(super) fn knows(&self, key: &str) -> bool {
+        self.records.contains_key(key)
+    }
+
     /// Returns what there is, by key.
     pub fn records(&self) -> impl Iterator<Item = &Record> {
         self.records.values()
