@@ -38,7 +38,7 @@ use crate::plan::{self, Action, Plan, WaitLimit};
 use crate::scenario::play::{self, Ending, Script};
 use crate::scenario::read::{Case, Deed, Verb};
 use crate::template::{Expression, Template};
-use crate::verify::findings::{Course, Problem, StepCourse, Stop};
+use crate::verify::findings::{Answer, Attempt, Course, Problem, StepCourse, Stop, World};
 use crate::verify::sketch::Sketch;
 
 pub use self::world::{Record, Services};
@@ -115,12 +115,41 @@ pub fn rehearse(plan: &Plan, document: &Document, sketch: &Sketch, course: &Cour
 }
 
 /// Brings a course about, with calls that it does not tell of coming to what `beyond` says.
+///
+/// A course does not tell when a request arrives that a confirm did not find: it is played both ways, before the undo and
+/// after it.
 pub(crate) fn perform(
     plan: &Plan,
     document: &Document,
     sketch: &Sketch,
     course: &Course,
     beyond: Beyond,
+) -> Result<Performed, Unplayable> {
+    let mut performed = once(plan, document, sketch, course, beyond, false)?;
+    if course.steps.values().any(may_be_late) {
+        let other = once(plan, document, sketch, course, beyond, true)?;
+        let (shown, more) = if performed.problems.is_empty() { (other, performed) } else { (performed, other) };
+        performed = shown;
+        performed.problems.extend(more.problems);
+    }
+    Ok(performed)
+}
+
+/// Tells whether a request of a step is on its way when a confirm says that it was not done.
+fn may_be_late(told: &StepCourse) -> bool {
+    let StepCourse::Called(items) = told else { return false };
+    let on_its_way =
+        |attempt: &Attempt| matches!(attempt, Attempt::Failed(_, World::OnItsWay) | Attempt::CutOff(World::OnItsWay));
+    items.iter().flatten().any(|told| told.confirm == Some(Answer::NotDone) && told.attempts.iter().any(on_its_way))
+}
+
+fn once(
+    plan: &Plan,
+    document: &Document,
+    sketch: &Sketch,
+    course: &Course,
+    beyond: Beyond,
+    lands: bool,
 ) -> Result<Performed, Unplayable> {
     // What the course never asks is false: values that are made up may be of the wrong kind to be asked.
     let holds = |ix: usize| course.conditions.get(&ix).copied().unwrap_or(false);
@@ -143,8 +172,13 @@ pub(crate) fn perform(
     }
     let over = |step: &usize| matches!(course.steps.get(step), Some(StepCourse::Waited | StepCourse::Missed));
     setting.long_waits = (0..sketch.steps.len()).filter(|step| !over(step)).collect();
-    let cancel = (course.stop == Some(Stop::Cancelled)).then_some(LATE);
-    let book = Book::Course(roles::of_course(sketch, course), beyond);
+    // A course tells no cancel from a deadline; where there is one it passes.
+    let stopped = (course.stop == Some(Stop::Cancelled)).then_some(LATE);
+    setting.deadline = stopped.filter(|_| sketch.deadline);
+    let cancel = stopped.filter(|_| !sketch.deadline);
+    let mut roles = roles::of_course(sketch, course);
+    roles.values_mut().for_each(|role| role.lands_before_undo = lands);
+    let book = Book::Course(roles, beyond);
     play(plan, document, sketch, &setting, book, &signals, cancel, 1)
 }
 
@@ -170,7 +204,8 @@ pub fn rehearse_by_chance(
         }
     }
     let cancel = dice.in_100(30).then(|| Duration::from_secs(dice.below(150) as u64));
-    let setting = Setting { conditions, items, long_waits: Vec::new() };
+    let passes = (sketch.deadline && dice.in_100(50)).then(|| Duration::from_secs(dice.below(150) as u64));
+    let setting = Setting { conditions, items, long_waits: Vec::new(), deadline: passes };
     play(plan, document, sketch, &setting, Book::Chance(dice), &signals, cancel, seed)?.told()
 }
 

@@ -84,6 +84,9 @@ impl Maker {
     }
 
     fn workflow(mut self) -> String {
+        if self.dice.in_100(25) {
+            self.text = self.text.replace("steps:\n", "deadline: 2h\nsteps:\n");
+        }
         let steps = 2 + self.dice.below(2);
         for step in 0..steps {
             self.step(step);

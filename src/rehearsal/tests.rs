@@ -9,7 +9,7 @@ use crate::limits::Limits;
 use crate::plan::{self, Plan};
 use crate::scenario::story::{Kept, Story, file_text};
 use crate::scenario::{TestOptions, run_files};
-use crate::verify::findings::Found;
+use crate::verify::findings::{Found, Problem, Stop};
 use crate::verify::sketch::Sketch;
 use crate::verify::sweep::sweep;
 
@@ -95,6 +95,44 @@ fn what_the_sweep_finds_happens_on_the_engine() {
         wrong.iter().flat_map(|(seed, told)| told.iter().map(move |told| format!("seed {seed}: {told}"))).collect();
     assert!(all.is_empty(), "{} of {problems} problems do not show:\n{}", all.len(), all.join("\n"));
     assert!(problems > 20 || is_chosen(), "only {problems} problems were found");
+}
+
+#[test]
+fn a_pivot_that_is_undone_when_it_is_passed_over_is_seen() {
+    let text = "flowrun: 1
+name: passed-over
+steps:
+  s0:
+    pivot: true
+    on_error: continue
+    uses: do.paid.keyed
+    compensate: { uses: undo.paid.ok.blocks, with: \"{{ key }}\" }
+";
+    let small = Small::of(text.to_owned(), &random::registry()).expect("it is valid");
+    let found = sweep(&small.sketch, STATES).expect("it is small");
+    assert!(found.problems.contains_key(&Problem::PivotUndone((0, 0))), "{:?}", found.problems);
+    assert_eq!(small.unshown(&found), Vec::<String>::new());
+}
+
+#[test]
+fn a_deadline_passes_in_virtual_time() {
+    let text = "flowrun: 1
+name: too-late
+deadline: 2h
+steps:
+  s0: { uses: look.up }
+  s1: { needs: [s0], wait: { signal: go } }
+invariants:
+  - never: s0.ok and not s1.ok
+";
+    let small = Small::of(text.to_owned(), &random::registry()).expect("it is valid");
+    let found = sweep(&small.sketch, STATES).expect("it is small");
+    let course = &found.problems[&Problem::Invariant(0)];
+    assert_eq!(course.stop, Some(Stop::Cancelled));
+    let document = &small.loaded.parsed.document;
+    let played = rehearse(&small.plan, document, &small.sketch, course).expect("it can be played");
+    assert!(played.error.as_deref().is_some_and(|error| error.starts_with("deadline: ")), "{played:#?}");
+    assert_eq!((played.status.as_str(), small.unshown(&found)), ("failed", Vec::new()));
 }
 
 #[test]

@@ -16,6 +16,7 @@ use crate::failure::ErrorKind;
 use crate::names::PRIMARY;
 use crate::plan::{Action, Plan};
 use crate::suggest::nearest;
+use crate::teeth::{Bug, awake};
 use crate::verify::findings::{
     Answer, Attempt, Course, MemberCourse, MemberIx, Problem, Reader, Spot, StepCourse, Stop, UndoEnd, World,
 };
@@ -218,7 +219,7 @@ impl Story {
     pub(crate) fn of(plan: &Plan, sketch: &Sketch, course: &Course, problem: &Problem) -> Self {
         let name = |step: usize| sketch.steps[step].name.clone();
         let mut story = Self::default();
-        let asked = course.conditions.iter();
+        let asked = course.conditions.iter().filter(|_| !awake(Bug::StoryConditionsLost));
         story.conditions = asked.map(|(ix, holds)| (sketch.conditions[*ix].clone(), *holds)).collect();
         story.stop = course.stop.map(|stop| match stop {
             Stop::Cancelled => StoryStop::Cancelled,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::paint::{Tone, columns, one_line, wrapped};
+use super::paint::{Tone, columns, wrapped};
 use super::screen::Screen;
 use crate::cli::workflow::counted;
 use crate::definition::Loaded;
@@ -295,7 +295,6 @@ impl Page<'_> {
         }
         let source = self.file.text.lines().nth(line.saturating_sub(1)).unwrap_or_default().trim_end();
         let number = format!("{line} |");
-        let source = one_line(source, room.saturating_sub(columns(&number) + 1));
         let _ = writeln!(out, "    {} {source}", paint.text(Tone::Quiet, &number));
     }
 
