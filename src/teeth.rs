@@ -219,6 +219,20 @@ bugs! {
     ExploreKeptByAnyMember = "explore_kept_by_any_member", Unit("verify::explore::tests::judge::a_completed_run_keeps_only_what_its_steps_succeeded_by");
     /// The explorer takes what was taken back in one place for gone though it stands in another.
     ExploreUndoneThoughItStands = "explore_undone_though_it_stands", Unit("verify::explore::tests::judge::an_undo_has_happened_if_nothing_of_its_effect_stands");
+    /// The judge of a rehearsal does not see that a point of no return is undone when the run goes on without it.
+    RehearsalPivotNotSeen = "rehearsal_pivot_not_seen", Unit("rehearsal::tests::a_pivot_that_is_undone_when_it_is_passed_over_is_seen");
+    /// The deadline of a rehearsed run never passes.
+    RehearsalDeadlineIgnored = "rehearsal_deadline_ignored", Unit("rehearsal::tests::a_deadline_passes_in_virtual_time");
+    /// The services of a rehearsal take what comes late though they were told to refuse it.
+    RehearsalLateNotRefused = "rehearsal_late_not_refused", Unit("rehearsal::world::tests::a_late_request_stands_after_an_undo_unless_it_is_refused_or_known");
+    /// The services of a rehearsal forget which keys they know.
+    RehearsalKeysForgotten = "rehearsal_keys_forgotten", Unit("rehearsal::world::tests::a_second_request_does_what_the_service_says");
+    /// The services of a rehearsal undo what is not there, though they mind.
+    RehearsalAbsenceIsFine = "rehearsal_absence_is_fine", Unit("rehearsal::world::tests::what_is_absent_cannot_be_taken_back_where_the_service_says_so");
+    /// A call that a saved story does not tell of comes to nothing.
+    StoryUntoldFails = "story_untold_fails", Unit("cli::verify::tests::what_a_story_does_not_tell_goes_well");
+    /// A saved story leaves out how the conditions come out.
+    StoryConditionsLost = "story_conditions_lost", Unit("rehearsal::tests::what_the_sweep_finds_can_be_kept_and_shows_when_it_is_played_from_its_file");
 }
 
 /// Tells whether a bug is awake.

@@ -156,6 +156,7 @@ pub(super) enum Verb {
                       Exit codes: 0 proved, 1 not proved, 3 a file is not valid.\n\n\
                       Examples:\n  flowrun verify\n  flowrun verify workflows/order.yaml --contracts\n  \
                       flowrun verify --set payment.fallback_enabled=false\n  \
+                      flowrun verify order --save-story workflows/tests/order-flaws.test.yaml\n  \
                       flowrun verify -o json | jq '.files[].violations[].title'"
     )]
     Verify(Verify),
@@ -274,6 +275,9 @@ pub(super) struct Verify {
     /// Also list what is taken on trust of each handler.
     #[arg(long)]
     pub(super) contracts: bool,
+    /// Keep the stories of a workflow's violations as a test file, which fails until they are mended.
+    #[arg(long, value_name = "FILE")]
+    pub(super) save_story: Option<PathBuf>,
     #[command(flatten)]
     pub(super) settings: Settings,
 }

@@ -19,6 +19,9 @@ use crate::rehearsal::rehearse;
 
 pub(super) fn verify(app: &App, args: &Verify) -> Result<ExitCode, Problem> {
     let files = workflow::files(&args.paths, "verify")?;
+    if let Some(file) = &args.save_story {
+        save::check(file, &files)?;
+    }
     let overrides = workflow::overrides(&args.settings, &app.limits)?;
     let mut codes = Vec::new();
     let mut answers: Vec<Value> = Vec::new();
@@ -47,11 +50,16 @@ fn one(app: &App, args: &Verify, path: &Path, overrides: &Overrides) -> Result<(
     let told: Vec<shown::Told<'_>> = flaws.iter().map(|flaw| tell(app, &proof, &plan, loaded, flaw)).collect();
     let page = shown::Page { path, file: &examined.file, loaded, plan: &plan, proof: &proof, told: &told, took };
     let code = if proof.verdict() == Verdict::Proved { ExitCode::Done } else { ExitCode::Failed };
-    if app.screen.is_text() {
+    let json = if app.screen.is_text() {
         app.screen.answer(&page.text(&app.screen, args.contracts))?;
-        return Ok((code, None));
+        None
+    } else {
+        Some(page.json())
+    };
+    if let Some(file) = &args.save_story {
+        save::save(app, file, path, (loaded, &plan, overrides), &proof, &told)?;
     }
-    Ok((code, Some(page.json())))
+    Ok((code, json))
 }
 
 fn tell<'a>(app: &App, proof: &Proof, plan: &Plan, loaded: &Loaded, flaw: &'a Flaw<'a>) -> shown::Told<'a> {
@@ -82,6 +90,8 @@ fn timed<T>(what: impl FnOnce() -> T) -> (T, Duration) {
     let done = what();
     (done, begun.elapsed())
 }
+
+mod save;
 
 #[cfg(test)]
 mod tests;

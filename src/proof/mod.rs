@@ -13,6 +13,7 @@ use std::collections::BTreeSet;
 
 pub use repair::{Fix, repair};
 pub use story::{Row, Story};
+pub(crate) use words::{about, title};
 
 use crate::definition::Loaded;
 use crate::diag::{Finding, FindingCode, Span};
@@ -68,6 +69,8 @@ pub struct Remark {
     pub site: Site,
     /// What was noticed, as a fragment.
     pub title: String,
+    /// Why it is so, or what comes of it, as a sentence.
+    pub why: String,
     /// What can be done about it, as a sentence.
     pub help: String,
 }
@@ -119,6 +122,7 @@ impl Proof {
         if let Ok(found) = &self.found {
             remarks.extend(dead(&self.sketch, &found.reached).into_iter().map(|part| words::dead(&self.sketch, part)));
         }
+        remarks.extend(unread(&self.sketch).map(|(name, read)| words::unread(&self.sketch, name, read)));
         remarks.extend(words::late(&self.timing, plan));
         remarks.extend(costly(&self.sketch).into_iter().map(|step| words::costly(&self.sketch, step)));
         remarks
@@ -132,10 +136,10 @@ impl Proof {
             Finding::warning(words::code(flaw.problem), span(tree, &flaw.site), flaw.title.clone())
                 .help(format!("{} `flowrun verify` tells the story.", flaw.why))
         });
-        let remarks = self
-            .remarks(plan)
-            .into_iter()
-            .map(|remark| Finding::warning(remark.code, span(tree, &remark.site), remark.title).help(remark.help));
+        let remarks = self.remarks(plan).into_iter().map(|remark| {
+            let help = format!("{} {}", remark.why, remark.help);
+            Finding::warning(remark.code, span(tree, &remark.site), remark.title).help(help)
+        });
         flaws.chain(remarks).collect()
     }
 
@@ -257,6 +261,33 @@ fn constant(truth: &Truth) -> Option<bool> {
             all.map(|all| matches!(truth, Truth::All(_)) || all.contains(&true))
         }
         Truth::Free(_) | Truth::Open | Truth::Has(..) | Truth::Via(..) | Truth::Ended(..) => None,
+    }
+}
+
+/// Returns what steps of `finally` read that is not there when a run is cancelled before its first step has begun.
+///
+/// Such a run is the one in which least is there, so what is not guarded by how a step ended is among it.
+fn unread(sketch: &Sketch) -> impl Iterator<Item = (&str, &Read)> {
+    let reads = sketch.finally.iter().flat_map(|step| step.reads.iter().map(|read| (step.name.as_str(), read)));
+    reads.filter(|(_, read)| at_rest(&read.when) != Some(false))
+}
+
+/// Returns what a condition is before any step has begun; nothing if it depends on values.
+fn at_rest(truth: &Truth) -> Option<bool> {
+    let joined = |parts: &[Truth], decides: bool| {
+        let parts: Vec<Option<bool>> = parts.iter().map(at_rest).collect();
+        if parts.contains(&Some(decides)) {
+            return Some(decides);
+        }
+        parts.iter().all(Option::is_some).then_some(!decides)
+    };
+    match truth {
+        Truth::Const(holds) => Some(*holds),
+        Truth::Free(_) | Truth::Open => None,
+        Truth::Has(..) | Truth::Via(..) | Truth::Ended(..) => Some(false),
+        Truth::Not(inner) => at_rest(inner).map(|holds| !holds),
+        Truth::All(parts) => joined(parts, false),
+        Truth::Any(parts) => joined(parts, true),
     }
 }
 

@@ -28,6 +28,8 @@ pub struct Row {
 /// A run that comes to a problem.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Story {
+    /// What has to be so in it, a sentence each: how conditions over values come out.
+    pub given: Vec<String>,
     /// Its lines, in the order of time. The last one is how it ends.
     pub rows: Vec<Row>,
     /// How many things go wrong in it.
@@ -83,7 +85,20 @@ pub(super) fn tell(sketch: &Sketch, plan: &Plan, flaw: &Flaw<'_>) -> Story {
     teller.stop(last);
     teller.late();
     teller.end(last);
-    Story { rows: teller.rows, faults: course.faults }
+    Story { given: given(sketch, course), rows: teller.rows, faults: course.faults }
+}
+
+/// Says how the conditions come out that a course asks.
+fn given(sketch: &Sketch, course: &Course) -> Vec<String> {
+    let text = |holds: bool| {
+        let asked = course.conditions.iter().filter(move |(_, is)| **is == holds);
+        asked.map(|(ix, _)| format!("`{}`", sketch.conditions[*ix])).collect::<Vec<_>>().join(", ")
+    };
+    let said = |holds: bool, word: &str| {
+        let all = text(holds);
+        (!all.is_empty()).then(|| format!("in a run with {all} {word}"))
+    };
+    said(true, "true").into_iter().chain(said(false, "false")).collect()
 }
 
 impl Teller<'_> {

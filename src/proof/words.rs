@@ -9,7 +9,7 @@ use crate::plan::{Plan, Timing};
 use crate::verify::findings::{
     Answer, Attempt, Course, MemberCourse, Missing, Part, Person, Problem, Reader, StepCourse, World,
 };
-use crate::verify::sketch::{Aspect, Member, OnError, Repeat, Site, Sketch};
+use crate::verify::sketch::{Aspect, Member, OnError, Read, Repeat, Site, Sketch};
 
 /// Returns the name of a step.
 pub(super) fn step(sketch: &Sketch, step: usize) -> &str {
@@ -38,6 +38,7 @@ pub(super) fn read(sketch: &Sketch, step_read: usize, what: Aspect) -> String {
         Aspect::Error => format!("steps.{name}.error"),
         Aspect::Via => format!("steps.{name}.via"),
         Aspect::OwnOutput => "output".to_owned(),
+        Aspect::OwnError => "error".to_owned(),
     }
 }
 
@@ -59,6 +60,24 @@ pub(super) fn site(sketch: &Sketch, problem: &Problem) -> Site {
     }
 }
 
+/// Returns the name of the step that a problem is about, and of its fallback; nothing if it is about no single one.
+pub(crate) fn about(sketch: &Sketch, problem: &Problem) -> Option<String> {
+    let member = |m| Some(call(sketch, m).replace('.', "_"));
+    let of_step = |s| Some(step(sketch, s).to_owned());
+    match problem {
+        Problem::LeftByCompleted(m) | Problem::LeftByUndone(m) | Problem::Twice(m) | Problem::PivotUndone(m) => {
+            member(*m)
+        }
+        Problem::Missing(missing) => match missing.reader {
+            Reader::When(s) | Reader::Items(s) | Reader::Until(s) => of_step(s),
+            Reader::FallbackWhen(m) | Reader::With(m) | Reader::Confirm(m) | Reader::Undo(m) => member(m),
+            Reader::Output => Some("output".to_owned()),
+        },
+        Problem::UndoOrder(_, s) | Problem::WaitsForEver(s) => of_step(*s),
+        Problem::Invariant(_) => None,
+    }
+}
+
 /// Returns the code of a problem as a finding.
 pub(super) fn code(problem: &Problem) -> FindingCode {
     match problem {
@@ -73,7 +92,7 @@ pub(super) fn code(problem: &Problem) -> FindingCode {
 }
 
 /// Returns what a problem comes to, as a fragment.
-pub(super) fn title(sketch: &Sketch, problem: &Problem) -> String {
+pub(crate) fn title(sketch: &Sketch, problem: &Problem) -> String {
     match problem {
         Problem::LeftByCompleted(m) => {
             format!("`{}` can be left behind by a run that completes without it", effect(sketch, *m))
@@ -183,6 +202,9 @@ fn why_missing(sketch: &Sketch, missing: Missing, course: &Course) -> String {
             _ => "An undo also runs when no answer ever came, so it cannot depend on the answer.".to_owned(),
         };
     }
+    if missing.what == Aspect::OwnError {
+        return "An undo also runs when the call has worked, and then there is no error.".to_owned();
+    }
     match (course.steps.get(&missing.step), missing.what) {
         (Some(StepCourse::Skipped), _) => format!("`{name}` was skipped, and a step that was skipped has none."),
         (_, Aspect::Error) => format!("`{name}` has an error only when it has failed."),
@@ -239,21 +261,41 @@ pub(super) fn dead(sketch: &Sketch, part: Part) -> Remark {
     };
     // A part that is dead is there.
     let site = site.cloned().unwrap_or_default();
-    Remark { code: FindingCode::NeverReached, site, title, help: help.to_owned() }
+    let why = "No run comes to it, whatever succeeds and whatever fails.".to_owned();
+    Remark { code: FindingCode::NeverReached, site, title, why, help: help.to_owned() }
 }
 
 fn never_retried(sketch: &Sketch, m: (usize, usize)) -> Remark {
     let site = sketch.member(m).map_or_else(Site::default, |member| member.site.clone());
     let title = format!("no failed attempt of `{}` is ever repeated", call(sketch, m));
-    let help = match sketch.member(m) {
-        Some(member) if member.effect.is_some() && !member.repeatable => format!(
-            "Calling `{}` twice does it twice, so only what certainly was not done is repeated, and it has no such error. If the \
-             service knows the idempotency key, use it in the handler and declare `.keyed()`; otherwise leave the retry out.",
-            member.handler
+    let (why, help) = match sketch.member(m) {
+        Some(member) if member.effect.is_some() && !member.repeatable => (
+            format!(
+                "Calling `{}` twice does it twice, so after an unclear answer it is not called again, and it has no clear \
+                 error that the retry takes.",
+                member.handler
+            ),
+            "If its service knows the idempotency key, use it in the handler and declare `.keyed()`; otherwise leave the \
+             retry out.",
         ),
-        _ => "Leave the retry out, or mend its `errors`.".to_owned(),
+        _ => ("It has no error that the retry takes.".to_owned(), "Leave the retry out, or mend its `errors`."),
     };
-    Remark { code: FindingCode::NeverReached, site, title, help }
+    Remark { code: FindingCode::NeverReached, site, title, why, help: help.to_owned() }
+}
+
+/// Returns what is to be said of a read of a `finally` step that finds nothing in some run.
+pub(super) fn unread(sketch: &Sketch, name: &str, of: &Read) -> Remark {
+    let text = read(sketch, of.step, of.what);
+    Remark {
+        code: FindingCode::MissingInput,
+        site: of.site.clone(),
+        title: format!("`{name}` in `finally` reads `{text}`, which may not be there"),
+        why: format!(
+            "A run that is cancelled before `{}` has none, and then `{name}` is not called.",
+            step(sketch, of.step)
+        ),
+        help: "Give it a `default(...)`.".to_owned(),
+    }
 }
 
 /// Returns what is to be said of a step whose failure costs more than it is worth.
@@ -272,7 +314,11 @@ pub(super) fn costly(sketch: &Sketch, s: usize) -> Remark {
         code: FindingCode::CostlyFailure,
         site: sketch.steps[s].site.clone(),
         title: format!("a failure of `{name}` undoes {}", words.join(", ")),
-        help: format!("Nothing depends on `{name}`, and what it does is harmless: say `on_error: continue`."),
+        why: format!(
+            "When `{name}` fails the run fails, and takes back all that was done before, though nothing depends on `{name}` and \
+             to leave what it does is harmless."
+        ),
+        help: format!("If the rest is worth keeping without `{name}`, say `on_error: continue`."),
     }
 }
 
@@ -335,10 +381,12 @@ pub(super) fn late(timing: &Timing, plan: &Plan) -> Option<Remark> {
         code: FindingCode::DeadlineTooShort,
         site: Site::at("/deadline"),
         title: late,
-        help: format!(
-            "`{}` alone may take {}: raise the deadline, or lower its timeouts and attempts.",
+        why: format!(
+            "`{}` alone may take {}. When the deadline passes the run stops, whatever attempts are left, and what was done is \
+             undone.",
             slowest.name,
             time_text(worst_case(slowest))
         ),
+        help: format!("Raise the deadline, or lower the timeouts and attempts of `{}`.", slowest.name),
     })
 }

@@ -8,6 +8,7 @@ use super::world::{Record, Services};
 use crate::engine::report::RunReport;
 use crate::machine::event::{Answer, CallId, CallKind, Cause, Compensation, Entry, Event, Outcome, Place};
 use crate::plan::Plan;
+use crate::teeth::{Bug, awake};
 use crate::verify::findings::{Missing, Problem, Reader, Spot};
 use crate::verify::sketch::{Act, Aspect, Fact, Member, Read, Sketch, StepEnding};
 
@@ -26,6 +27,7 @@ impl Seen<'_> {
         let mut problems = BTreeSet::new();
         self.missing(&mut problems);
         self.undos(&mut problems);
+        self.passed_over(&mut problems);
         self.waits(&mut problems);
         let ended = matches!(self.report.status.as_str(), "completed" | "failed" | "cancelled");
         if ended && self.report.compensation != Compensation::Incomplete {
@@ -215,6 +217,7 @@ impl Seen<'_> {
                     Aspect::Error => format!("`steps.{}.error", self.sketch.steps[at.step].name),
                     Aspect::Via => format!("`steps.{}.via", self.sketch.steps[at.step].name),
                     Aspect::OwnOutput => "`output".to_owned(),
+                    Aspect::OwnError => "`error".to_owned(),
                 };
                 if message.contains(&name) {
                     problems.insert(Problem::Missing(Missing { reader, read, step: at.step, what: at.what }));
@@ -278,6 +281,44 @@ impl Seen<'_> {
                 if *end > at && later.step != spot.step && self.depends(later.step, spot.step) {
                     problems.insert(Problem::UndoOrder(later.step, spot.step));
                 }
+            }
+        }
+    }
+
+    /// Pivots that are undone because the run goes on without them, though nobody knows whether they were done.
+    fn passed_over(&self, problems: &mut BTreeSet<Problem>) {
+        let way_back = self.entries.iter().position(|entry| matches!(entry.event, Event::UndoStarted));
+        let ahead = &self.entries[..way_back.unwrap_or(self.entries.len())];
+        let started = |kind: CallKind| {
+            ahead.iter().enumerate().filter_map(move |(at, entry)| match &entry.event {
+                Event::CallStarted { call, attempt: 1, .. } if call.kind == kind => Some((at, self.spot(call)?)),
+                _ => None,
+            })
+        };
+        for (at, spot) in started(CallKind::Undo).filter(|(_, spot)| self.sketch.steps[spot.step].pivot) {
+            // What is undone for a fallback is not passed over, whether the fallback is still called or not.
+            let code = ahead[..at].iter().rev().find_map(|entry| match &entry.event {
+                Event::CallFailed { call, error, .. }
+                    if call.kind == CallKind::Forward && self.spot(call) == Some(spot) =>
+                {
+                    Some(error.code.as_str())
+                }
+                Event::CallCutOff { call, .. } if call.kind == CallKind::Forward && self.spot(call) == Some(spot) => {
+                    Some("crashed")
+                }
+                _ => None,
+            });
+            let endings = self.member(spot).into_iter().flat_map(|m| m.endings.iter().chain([&m.cut_off]));
+            let another =
+                endings.filter(|ending| Some(ending.code.as_str()) == code).any(|ending| !ending.taken_by.is_empty());
+            let unknown = self.entries.iter().any(|entry| match &entry.event {
+                Event::Settled { place, outcome: Outcome::Unknown { .. } } => {
+                    self.step(place.step.as_str()) == Some(spot.step) && place.item == spot.item
+                }
+                _ => false,
+            });
+            if unknown && !another && !awake(Bug::RehearsalPivotNotSeen) {
+                problems.insert(Problem::PivotUndone((spot.step, spot.member)));
             }
         }
     }

@@ -29,15 +29,16 @@ use serde_json::Value;
 
 use self::roles::Dice;
 use self::stage::Setting;
+pub(crate) use self::troupe::Beyond;
 use self::troupe::{Book, LATE, Troupe};
 use crate::dsl::document::Document;
 use crate::handlers::Registry;
 use crate::limits::Limits;
 use crate::plan::{self, Action, Plan, WaitLimit};
-use crate::scenario::play::{self, Script};
+use crate::scenario::play::{self, Ending, Script};
 use crate::scenario::read::{Case, Deed, Verb};
 use crate::template::{Expression, Template};
-use crate::verify::findings::{Course, Problem, StepCourse, Stop};
+use crate::verify::findings::{Answer, Attempt, Course, Problem, StepCourse, Stop, World};
 use crate::verify::sketch::Sketch;
 
 pub use self::world::{Record, Services};
@@ -76,11 +77,80 @@ impl Rehearsed {
     }
 }
 
+/// A course that was played: all of what the player noted, and what the judge saw in it.
+pub(crate) struct Performed {
+    pub(crate) ending: Ending,
+    /// Every problem that shows.
+    pub(crate) problems: BTreeSet<Problem>,
+    world: Vec<Record>,
+    unexpected: Vec<String>,
+}
+
+impl Performed {
+    fn told(mut self) -> Result<Rehearsed, Unplayable> {
+        let (report, _) = self.ending.runs.first().ok_or_else(|| Unplayable("there was no run".to_owned()))?;
+        let word = serde_json::to_value(report.compensation).ok();
+        Ok(Rehearsed {
+            status: report.status.clone(),
+            compensation: word.and_then(|word| word.as_str().map(str::to_owned)).unwrap_or_default(),
+            error: report.error.as_ref().map(|error| format!("{}: {}", error.code, error.message)),
+            steps: report.steps.iter().map(|(name, step)| (name.clone(), step.status.clone())).collect(),
+            world: self.world,
+            problems: self.problems,
+            journal: if self.ending.histories.is_empty() { Vec::new() } else { self.ending.histories.swap_remove(0) },
+            unexpected: self.unexpected,
+        })
+    }
+}
+
 /// Brings a course about.
 ///
 /// # Errors
 /// Says why it cannot be played: no value fits a schema, or a list has fewer items than the course.
 pub fn rehearse(plan: &Plan, document: &Document, sketch: &Sketch, course: &Course) -> Result<Rehearsed, Unplayable> {
+    // Where a step waits for ever nothing stops the run, and whatever else there is goes on meanwhile.
+    let waits = course.stop.is_none() && course.steps.values().any(|told| *told == StepCourse::Waiting);
+    let beyond = if waits { Beyond::Well } else { Beyond::Nothing };
+    perform(plan, document, sketch, course, beyond)?.told()
+}
+
+/// Brings a course about, with calls that it does not tell of coming to what `beyond` says.
+///
+/// A course does not tell when a request arrives that a confirm did not find: it is played both ways, before the undo and
+/// after it.
+pub(crate) fn perform(
+    plan: &Plan,
+    document: &Document,
+    sketch: &Sketch,
+    course: &Course,
+    beyond: Beyond,
+) -> Result<Performed, Unplayable> {
+    let mut performed = once(plan, document, sketch, course, beyond, false)?;
+    if course.steps.values().any(may_be_late) {
+        let other = once(plan, document, sketch, course, beyond, true)?;
+        let (shown, more) = if performed.problems.is_empty() { (other, performed) } else { (performed, other) };
+        performed = shown;
+        performed.problems.extend(more.problems);
+    }
+    Ok(performed)
+}
+
+/// Tells whether a request of a step is on its way when a confirm says that it was not done.
+fn may_be_late(told: &StepCourse) -> bool {
+    let StepCourse::Called(items) = told else { return false };
+    let on_its_way =
+        |attempt: &Attempt| matches!(attempt, Attempt::Failed(_, World::OnItsWay) | Attempt::CutOff(World::OnItsWay));
+    items.iter().flatten().any(|told| told.confirm == Some(Answer::NotDone) && told.attempts.iter().any(on_its_way))
+}
+
+fn once(
+    plan: &Plan,
+    document: &Document,
+    sketch: &Sketch,
+    course: &Course,
+    beyond: Beyond,
+    lands: bool,
+) -> Result<Performed, Unplayable> {
     // What the course never asks is false: values that are made up may be of the wrong kind to be asked.
     let holds = |ix: usize| course.conditions.get(&ix).copied().unwrap_or(false);
     let conditions = sketch.conditions.iter().enumerate().map(|(ix, text)| (text.clone(), holds(ix)));
@@ -102,8 +172,13 @@ pub fn rehearse(plan: &Plan, document: &Document, sketch: &Sketch, course: &Cour
     }
     let over = |step: &usize| matches!(course.steps.get(step), Some(StepCourse::Waited | StepCourse::Missed));
     setting.long_waits = (0..sketch.steps.len()).filter(|step| !over(step)).collect();
-    let cancel = (course.stop == Some(Stop::Cancelled)).then_some(LATE);
-    let book = Book::Course(roles::of_course(sketch, course));
+    // A course tells no cancel from a deadline; where there is one it passes.
+    let stopped = (course.stop == Some(Stop::Cancelled)).then_some(LATE);
+    setting.deadline = stopped.filter(|_| sketch.deadline);
+    let cancel = stopped.filter(|_| !sketch.deadline);
+    let mut roles = roles::of_course(sketch, course);
+    roles.values_mut().for_each(|role| role.lands_before_undo = lands);
+    let book = Book::Course(roles, beyond);
     play(plan, document, sketch, &setting, book, &signals, cancel, 1)
 }
 
@@ -129,8 +204,9 @@ pub fn rehearse_by_chance(
         }
     }
     let cancel = dice.in_100(30).then(|| Duration::from_secs(dice.below(150) as u64));
-    let setting = Setting { conditions, items, long_waits: Vec::new() };
-    play(plan, document, sketch, &setting, Book::Chance(dice), &signals, cancel, seed)
+    let passes = (sketch.deadline && dice.in_100(50)).then(|| Duration::from_secs(dice.below(150) as u64));
+    let setting = Setting { conditions, items, long_waits: Vec::new(), deadline: passes };
+    play(plan, document, sketch, &setting, Book::Chance(dice), &signals, cancel, seed)?.told()
 }
 
 #[expect(clippy::too_many_arguments, reason = "both kinds of rehearsal say all of it, and nothing else does")]
@@ -143,7 +219,7 @@ fn play(
     signals: &[(usize, Duration)],
     cancel: Option<Duration>,
     seed: u64,
-) -> Result<Rehearsed, Unplayable> {
+) -> Result<Performed, Unplayable> {
     let limits = Limits::default();
     let workflow = stage::stage(plan, document, setting, &limits)?;
     let paths = Paths::of(plan);
@@ -179,26 +255,18 @@ fn play(
     };
     // Each life of the process is an async runtime, and none can be started where another one runs.
     let played = std::thread::scope(|scope| scope.spawn(|| play::play(script, None)).join());
-    let ending = played.map_err(|_| Unplayable("the rehearsal itself came to grief".to_owned()))?;
+    let mut ending = played.map_err(|_| Unplayable("the rehearsal itself came to grief".to_owned()))?;
+    // A cancel is ready for either status in which a run begins, and a signal may find that nobody waits.
+    ending.unmet.clear();
     if let Some(problem) = ending.problems.first() {
         return Err(Unplayable(problem.clone()));
     }
     let (report, entries) = ending.runs.first().ok_or_else(|| Unplayable("there was no run".to_owned()))?;
     let troupe = troupe.lock();
     let seen = judge::Seen { sketch, plan: &workflow.plan, report, entries, services: &troupe.services };
-    Ok(Rehearsed {
-        status: report.status.clone(),
-        compensation: serde_json::to_value(report.compensation)
-            .ok()
-            .and_then(|word| word.as_str().map(str::to_owned))
-            .unwrap_or_default(),
-        error: report.error.as_ref().map(|error| format!("{}: {}", error.code, error.message)),
-        steps: report.steps.iter().map(|(name, step)| (name.clone(), step.status.clone())).collect(),
-        world: troupe.services.records().cloned().collect(),
-        problems: seen.problems(),
-        journal: ending.histories.first().cloned().unwrap_or_default(),
-        unexpected: troupe.unexpected.clone(),
-    })
+    let problems = seen.problems();
+    let world = troupe.services.records().cloned().collect();
+    Ok(Performed { problems, world, unexpected: troupe.unexpected.clone(), ending })
 }
 
 /// Makes the signal that a step waits for.

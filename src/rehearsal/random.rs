@@ -84,6 +84,9 @@ impl Maker {
     }
 
     fn workflow(mut self) -> String {
+        if self.dice.in_100(25) {
+            self.text = self.text.replace("steps:\n", "deadline: 2h\nsteps:\n");
+        }
         let steps = 2 + self.dice.below(2);
         for step in 0..steps {
             self.step(step);
@@ -178,7 +181,15 @@ impl Maker {
             0..=6 => {
                 let absent = self.pick(&["ok", "ok", "error"]);
                 let late = self.pick(&["late", "blocks", "blocks"]);
-                let with = self.pick(&["key", "key", "key", "output", "output | default(key)"]);
+                let with = self.pick(&[
+                    "key",
+                    "key",
+                    "key",
+                    "output",
+                    "output | default(key)",
+                    "error.code",
+                    "error.code if error is defined else key",
+                ]);
                 // What an item returned is known by the item alone.
                 let with = if items && with.starts_with("output |") { "key" } else { with };
                 let undo = format!("{{ uses: undo.{effect}.{absent}.{late}, with: \"{{{{ {with} }}}}\" }}");

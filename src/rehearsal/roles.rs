@@ -26,6 +26,8 @@ pub(super) struct Role {
     pub(super) undos: VecDeque<UndoEnd>,
     /// For the last attempt.
     pub(super) hold: Hold,
+    /// What is on its way when the call is undone arrives just before.
+    pub(super) lands_before_undo: bool,
     /// The undo on the way forward ends after the run has stopped.
     pub(super) undo_is_late: bool,
 }

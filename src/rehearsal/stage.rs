@@ -1,10 +1,12 @@
 //! The workflow as it is rehearsed: the same steps, calls and policies, with time, services and conditions under control.
 //!
 //! Conditions come out as the rehearsal wants, lists have as many items, and everything is still read that was read.
-//! Timeouts, breakers and the deadline are left out, because the played handlers bring about what follows from them.
+//! Timeouts and breakers are left out, because the played handlers bring about what follows from them; the deadline passes
+//! when the rehearsal wants it to.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
@@ -15,6 +17,7 @@ use crate::engine::Workflow;
 use crate::handlers::contract::Contracts;
 use crate::limits::Limits;
 use crate::plan::{self, Action, Plan};
+use crate::teeth::{Bug, awake};
 use crate::template::{Asked, Expression, Scope, Template};
 
 /// An attempt never ends by its timeout.
@@ -33,6 +36,8 @@ pub(super) struct Setting {
     pub items: BTreeMap<usize, u32>,
     /// The waits that are not over before the run is stopped.
     pub long_waits: Vec<usize>,
+    /// When the run's deadline passes, of a workflow that has one.
+    pub deadline: Option<Duration>,
 }
 
 /// Makes the workflow that is rehearsed.
@@ -92,6 +97,9 @@ impl Stage<'_> {
         let root = object(&mut value)?;
         for key in ["input", "config", "deadline", "services", "retries", "finally", "invariants"] {
             root.remove(key);
+        }
+        if let Some(deadline) = self.setting.deadline.filter(|_| !awake(Bug::RehearsalDeadlineIgnored)) {
+            root.insert("deadline".to_owned(), format!("{}ms", deadline.as_millis().max(1)).into());
         }
         if let Some(output) = root.get_mut("output") {
             *output = self.template(output);

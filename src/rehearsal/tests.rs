@@ -7,7 +7,9 @@ use crate::diag::Severity;
 use crate::handlers::Registry;
 use crate::limits::Limits;
 use crate::plan::{self, Plan};
-use crate::verify::findings::Found;
+use crate::scenario::story::{Kept, Story, file_text};
+use crate::scenario::{TestOptions, run_files};
+use crate::verify::findings::{Found, Problem, Stop};
 use crate::verify::sketch::Sketch;
 use crate::verify::sweep::sweep;
 
@@ -93,6 +95,77 @@ fn what_the_sweep_finds_happens_on_the_engine() {
         wrong.iter().flat_map(|(seed, told)| told.iter().map(move |told| format!("seed {seed}: {told}"))).collect();
     assert!(all.is_empty(), "{} of {problems} problems do not show:\n{}", all.len(), all.join("\n"));
     assert!(problems > 20 || is_chosen(), "only {problems} problems were found");
+}
+
+#[test]
+fn a_pivot_that_is_undone_when_it_is_passed_over_is_seen() {
+    let text = "flowrun: 1
+name: passed-over
+steps:
+  s0:
+    pivot: true
+    on_error: continue
+    uses: do.paid.keyed
+    compensate: { uses: undo.paid.ok.blocks, with: \"{{ key }}\" }
+";
+    let small = Small::of(text.to_owned(), &random::registry()).expect("it is valid");
+    let found = sweep(&small.sketch, STATES).expect("it is small");
+    assert!(found.problems.contains_key(&Problem::PivotUndone((0, 0))), "{:?}", found.problems);
+    assert_eq!(small.unshown(&found), Vec::<String>::new());
+}
+
+#[test]
+fn a_deadline_passes_in_virtual_time() {
+    let text = "flowrun: 1
+name: too-late
+deadline: 2h
+steps:
+  s0: { uses: look.up }
+  s1: { needs: [s0], wait: { signal: go } }
+invariants:
+  - never: s0.ok and not s1.ok
+";
+    let small = Small::of(text.to_owned(), &random::registry()).expect("it is valid");
+    let found = sweep(&small.sketch, STATES).expect("it is small");
+    let course = &found.problems[&Problem::Invariant(0)];
+    assert_eq!(course.stop, Some(Stop::Cancelled));
+    let document = &small.loaded.parsed.document;
+    let played = rehearse(&small.plan, document, &small.sketch, course).expect("it can be played");
+    assert!(played.error.as_deref().is_some_and(|error| error.starts_with("deadline: ")), "{played:#?}");
+    assert_eq!((played.status.as_str(), small.unshown(&found)), ("failed", Vec::new()));
+}
+
+#[test]
+fn what_the_sweep_finds_can_be_kept_and_shows_when_it_is_played_from_its_file() {
+    let folder = tempfile::tempdir().expect("there is room for a folder");
+    let file = folder.path().join("kept.test.yaml");
+    let mut kept = 0;
+    for seed in many(12) {
+        let small = Small::of(random::workflow(seed), &random::registry()).expect("it is valid");
+        let Ok(found) = sweep(&small.sketch, STATES) else { continue };
+        let stories: Vec<(String, Story)> = (0..)
+            .zip(&found.problems)
+            .map(|(n, (problem, course))| (format!("n{n}"), Story::of(&small.plan, &small.sketch, course, problem)))
+            .collect();
+        if stories.is_empty() {
+            continue;
+        }
+        let scenario = |(name, story)| Kept { name: String::clone(name), description: String::new(), story };
+        let stories: Vec<Kept<'_>> = stories.iter().map(|(name, story)| scenario((name, story))).collect();
+        std::fs::write(folder.path().join("w.yaml"), &small.text).expect("it can be written");
+        std::fs::write(&file, file_text("w.yaml", None, &stories)).expect("it can be written");
+        let played = run_files(&[file.clone()], &random::registry(), &TestOptions::default()).files.remove(0);
+        assert!(played.findings.is_empty(), "seed {seed}: {:?}\n{}", played.findings, small.text);
+        for (problem, scenario) in found.problems.keys().zip(&played.scenarios) {
+            let title = crate::proof::title(&small.sketch, problem);
+            let told = scenario.failures.iter().flat_map(|failure| &failure.mismatches);
+            let shown = told.filter_map(|told| told.message.as_deref()).any(|message| message == title);
+            let text = || std::fs::read_to_string(&file).unwrap_or_default();
+            assert!(shown, "seed {seed}: {title}\n{scenario:#?}\n{}\n{}", small.text, text());
+            kept += 1;
+        }
+    }
+    assert!(kept > 10 || is_chosen(), "only {kept} stories were kept");
 }
 
 #[test]

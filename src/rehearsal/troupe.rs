@@ -17,6 +17,7 @@ use crate::machine::event::CallKind;
 use crate::payload::Payload;
 use crate::plan::{self, Action, Plan};
 use crate::scenario::play::START;
+use crate::teeth::{Bug, awake};
 use crate::verify::findings::{Answer, Attempt, Spot, UndoEnd, World};
 use crate::verify::sketch::{Member, Sketch};
 
@@ -32,10 +33,19 @@ const DEATHS_MAX: u32 = 3;
 /// Where the roles come from.
 #[derive(Debug)]
 pub(super) enum Book {
-    /// A course.
-    Course(BTreeMap<Spot, Role>),
+    /// A course, and what calls come to that it does not tell of.
+    Course(BTreeMap<Spot, Role>, Beyond),
     /// Chance.
     Chance(Dice),
+}
+
+/// What a call comes to that a course does not tell of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Beyond {
+    /// Nothing: the course is of this very workflow, and tells of all that matters.
+    Nothing,
+    /// It goes well, unless the run stops meanwhile: the workflow may be another by now.
+    Well,
 }
 
 /// Everything the played handlers share.
@@ -81,13 +91,16 @@ impl Troupe {
         let may_die = self.deaths < DEATHS_MAX;
         let member = self.member(spot).cloned();
         match &mut self.book {
-            Book::Course(roles) => {
+            Book::Course(roles, beyond) => {
                 let Some(role) = roles.get(&spot) else {
                     // The engine begins at once what the course had no time for; it comes to nothing.
                     return (None, Hold::UntilStopped, Duration::ZERO);
                 };
                 let hold = if role.attempts.len() <= 1 { role.hold } else { Hold::No };
                 let attempt = role.attempts.front().copied();
+                if attempt.is_none() && *beyond == Beyond::Well && !awake(Bug::StoryUntoldFails) {
+                    return (Some(Attempt::Succeeded), hold, Duration::ZERO);
+                }
                 if attempt.is_none() {
                     self.unexpected.push(format!("an attempt of {spot:?} that the course does not have"));
                 }
@@ -104,7 +117,7 @@ impl Troupe {
 
     /// An attempt comes to what it comes to.
     fn act(&mut self, key: &str, spot: Spot, attempt: Attempt, input: Value) -> Result<Reply, StepError> {
-        if let Book::Course(roles) = &mut self.book {
+        if let Book::Course(roles, _) = &mut self.book {
             roles.entry(spot).or_default().attempts.pop_front();
         }
         self.land_by_chance();
@@ -150,7 +163,7 @@ impl Troupe {
             return Err(StepError::unknown("rehearsal.lost", "there is no such member"));
         };
         let wanted = match &mut self.book {
-            Book::Course(roles) => roles.entry(spot).or_default().confirm,
+            Book::Course(roles, _) => roles.get(&spot).and_then(|role| role.confirm),
             Book::Chance(dice) => match dice.below(10) {
                 0 | 1 => Some(Answer::Unknown),
                 2..=5 => Some(Answer::Done),
@@ -165,7 +178,9 @@ impl Troupe {
         } else {
             wanted == Some(Answer::Done)
         };
-        if let Book::Course(_) = self.book
+        // What the course had no time for may be asked after as well.
+        if let Book::Course(roles, Beyond::Nothing) = &self.book
+            && roles.contains_key(&spot)
             && wanted != Some(if done { Answer::Done } else { Answer::NotDone })
         {
             self.unexpected.push(format!("the confirm of {spot:?} finds done = {done}, the course says {wanted:?}"));
@@ -175,9 +190,13 @@ impl Troupe {
         Ok(Reply::Confirmation(done.map_or(Confirmation::NotDone, Confirmation::Done)))
     }
 
+    fn goes_well(&self) -> bool {
+        matches!(self.book, Book::Course(_, Beyond::Well)) && !awake(Bug::StoryUntoldFails)
+    }
+
     fn undoes_late(&self, spot: Spot) -> bool {
         match &self.book {
-            Book::Course(roles) => roles.get(&spot).is_some_and(|role| role.undo_is_late),
+            Book::Course(roles, _) => roles.get(&spot).is_some_and(|role| role.undo_is_late),
             Book::Chance(_) => false,
         }
     }
@@ -186,9 +205,15 @@ impl Troupe {
         self.land_by_chance();
         let failed = || Err(StepError::permanent("rehearsal.not_undone", "as the rehearsal wants it"));
         let Some(member) = self.member(spot).cloned() else { return failed() };
+        if let Book::Course(roles, _) = &self.book
+            && roles.get(&spot).is_some_and(|role| role.lands_before_undo)
+        {
+            self.services.land(key);
+        }
         let wanted = match &mut self.book {
-            Book::Course(roles) => match roles.get_mut(&spot) {
-                Some(role) => role.undos.pop_front(),
+            Book::Course(roles, beyond) => match roles.get_mut(&spot) {
+                Some(role) => role.undos.pop_front().or((*beyond == Beyond::Well).then_some(UndoEnd::Done)),
+                None if self.services.knows(key) => Some(UndoEnd::Done),
                 // What the course had no time for has done nothing either.
                 None => return Ok(Reply::Output(Payload::of(sample_of(contract)?))),
             },
@@ -259,7 +284,8 @@ pub(super) fn player(troupe: &Arc<Mutex<Troupe>>) -> Player {
                         },
                         Hold::UntilLate => ctx.clock.sleep_until(late).await,
                     }
-                    let Some(attempt) = attempt else {
+                    let well = troupe.lock().goes_well() && !ctx.cancellation.is_cancelled();
+                    let Some(attempt) = attempt.or(well.then_some(Attempt::Succeeded)) else {
                         return Err(StepError::permanent("rehearsal.left_out", "the course has nothing of this"));
                     };
                     troupe.lock().act(&ctx.key, spot, attempt, input)

@@ -10,6 +10,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
+use super::story::{FlawKind, Story};
 use crate::dsl::schema::schema_of;
 use crate::faults::Faults;
 use crate::handlers::Duration;
@@ -85,6 +86,9 @@ pub struct Scenario {
     /// What somebody does when a step or the run has come so far; each once in every run.
     #[serde(default)]
     pub then: Option<Vec<Action>>,
+    /// One course of the run in which no handler is called and each is played, in place of `faults`, `runs` and `then`.
+    #[serde(default)]
+    pub story: Option<Story>,
     /// How it must end. Objects match as subsets, scalars and lists exactly.
     #[serde(default)]
     pub expect: Option<Expect>,
@@ -218,6 +222,9 @@ pub struct Expect {
     /// How often each handler was called, calls that a fault stood in for included; not compared after a crash.
     #[serde(default)]
     pub calls: IndexMap<String, u64>,
+    /// Of a `story`, what `flowrun verify` would call a violation; `[]` if there must be none.
+    #[serde(default)]
+    pub flaws: Option<Vec<FlawKind>>,
     /// How many of several runs ended with each status.
     #[serde(default)]
     pub runs: Option<RunsExpect>,
@@ -363,7 +370,7 @@ impl Expect {
     /// Tells whether nothing is expected at all.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        let Self { status, compensation, exit, output, error, steps, undone, ledger, calls, runs, check } = self;
+        let Self { status, compensation, exit, output, error, steps, undone, ledger, calls, flaws, runs, check } = self;
         status.is_none()
             && compensation.is_none()
             && exit.is_none()
@@ -373,6 +380,7 @@ impl Expect {
             && undone.is_none()
             && ledger.is_empty()
             && calls.is_empty()
+            && flaws.is_none()
             && runs.as_ref().is_none_or(|r| r.iter().next().is_none())
             && check.is_empty()
     }

@@ -6,15 +6,25 @@ use super::read::{Case, Suite, Verb, keys};
 use crate::diag::{Finding, FindingCode, Span};
 use crate::dsl::Part;
 use crate::dsl::tree::join;
+use crate::engine::Workflow;
 use crate::handlers::contract::Contracts;
+use crate::limits::Limits;
 use crate::plan::{Action, Plan};
 use crate::suggest::nearest;
+use crate::verify::sketch::Sketch;
 
 /// The names that checks may begin with.
 const ROOTS: [&str; 6] = ["run", "runs", "output", "steps", "ledger", "calls"];
 
 /// Returns what of a case has no counterpart in the workflow.
-pub(super) fn fit(suite: &Suite, case: &Case, plan: &Plan, contracts: &Contracts) -> Vec<Finding> {
+pub(super) fn fit(
+    suite: &Suite,
+    case: &Case,
+    workflow: &Workflow,
+    contracts: &Contracts,
+    limits: &Limits,
+) -> Vec<Finding> {
+    let plan = &workflow.plan;
     let mut fitting = Fitting { suite, plan, findings: Vec::new() };
     for problem in case.faults.check(plan) {
         let (place, message) = split(&problem);
@@ -43,6 +53,17 @@ pub(super) fn fit(suite: &Suite, case: &Case, plan: &Plan, contracts: &Contracts
                 let message = format!("there is no run {run}: the runs are numbered 0 to {}", count - 1);
                 fitting.findings.push(Finding::error(FindingCode::OutOfRange, span, message));
             }
+        }
+    }
+    if let Some(story) = &case.story
+        && let (Some(loaded), _) = workflow.definition.clone().reopen(limits)
+    {
+        let mut sketch = Sketch::of(plan, &loaded.parsed.document);
+        for misfit in story.course(plan, &mut sketch).err().unwrap_or_default() {
+            let at = format!("{}{}", case.places.story, misfit.at);
+            let span = suite.tree.span(&at, misfit.part);
+            let finding = Finding::error(FindingCode::UnknownValue, span, misfit.message);
+            fitting.findings.push(finding.help_if(misfit.help));
         }
     }
     let at = &case.places.expect;

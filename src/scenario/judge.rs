@@ -9,8 +9,12 @@ use serde_json::{Value, json};
 use super::file::Expect;
 use super::play::Ending;
 use super::read::{Case, Counts};
+use super::story::FlawKind;
 use crate::handlers::contract::Contracts;
 use crate::limits::Limits;
+use crate::proof;
+use crate::verify::findings::Problem;
+use crate::verify::sketch::Sketch;
 
 /// Something that is not as expected.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -133,6 +137,16 @@ pub(crate) fn judge(case: &Case, ending: &Ending, effects: &Effects, limits: &Li
     }
     checks(case, ending, effects, limits, crashed, &mut wrong);
     wrong
+}
+
+/// Returns what a played run came to besides the flaws that it is expected to have, and which of those it has not.
+pub(crate) fn flaws(expected: &[FlawKind], found: &BTreeSet<Problem>, sketch: &Sketch) -> Vec<Mismatch> {
+    let new = found.iter().filter(|problem| !expected.contains(&FlawKind::of(problem)));
+    let new = new.map(|problem| Mismatch::said("flaws", proof::title(sketch, problem)));
+    let kinds: BTreeSet<FlawKind> = found.iter().map(FlawKind::of).collect();
+    let gone = expected.iter().filter(|kind| !kinds.contains(kind));
+    new.chain(gone.map(|kind| Mismatch::said("flaws", format!("expected `{}`, and there is none", kind.word()))))
+        .collect()
 }
 
 fn of_run(expect: &Expect, report: &Value, prefix: &str, crashed: bool, wrong: &mut Vec<Mismatch>) {

@@ -14,6 +14,7 @@ pub(crate) mod play;
 pub(crate) mod read;
 pub(crate) mod rules;
 mod show;
+pub mod story;
 
 #[cfg(test)]
 mod tests;
@@ -29,13 +30,18 @@ use parking_lot::Mutex;
 use self::judge::Effects;
 use self::play::{Committed, CrashPoint, Ending, Script};
 use self::read::{Case, Suite};
+use self::story::Story;
 use crate::check;
 use crate::definition::{Definition, Overrides};
 use crate::diag::{Finding, FindingCode, Severity, SourceFile, in_file_order};
 use crate::dsl::Part;
+use crate::dsl::document::Document;
 use crate::engine::{Moment, Workflow};
 use crate::handlers::{Contracts, Registry};
 use crate::limits::Limits;
+use crate::plan::Plan;
+use crate::rehearsal::{self, Beyond, Performed};
+use crate::verify::sketch::Sketch;
 
 pub use self::file::test_schema;
 pub use self::judge::Mismatch;
@@ -190,7 +196,10 @@ fn run_file(path: &Path, registry: &Registry, options: &TestOptions) -> FileResu
             continue;
         }
         let script = Script { case, workflow, registry, limits: &options.limits, secrets: None, watch: None };
-        result.scenarios.push(run_case(script, &effects, options.prefixes));
+        result.scenarios.push(match &case.story {
+            Some(story) => run_story(script, story, &effects),
+            None => run_case(script, &effects, options.prefixes),
+        });
     }
     result
 }
@@ -217,7 +226,7 @@ fn prepare(suite: &Suite, contracts: &Contracts, limits: &Limits) -> Result<Vec<
                 workflow
             }
         };
-        own.extend(fit::fit(suite, case, &workflow.plan, contracts));
+        own.extend(fit::fit(suite, case, &workflow, contracts, limits));
         workflows.push(workflow);
     }
     if own.is_empty() {
@@ -299,6 +308,44 @@ fn run_case(script: Script<'_>, effects: &Effects, prefixes: usize) -> ScenarioR
         result.failures.extend(failures);
     }
     result
+}
+
+/// Plays a story. Its names were found in the workflow before.
+fn run_story(script: Script<'_>, story: &Story, effects: &Effects) -> ScenarioResult {
+    let case = script.case;
+    let (took, failures) = match played_story(script, story) {
+        Ok((performed, sketch)) => {
+            let mut wrong = judge::judge(case, &performed.ending, effects, script.limits, false);
+            wrong.extend(case.expect.flaws.iter().flat_map(|flaws| judge::flaws(flaws, &performed.problems, &sketch)));
+            let histories = performed.ending.histories;
+            let failure = (!wrong.is_empty()).then_some(Failure { crash: None, mismatches: wrong, histories });
+            (performed.ending.took, failure.into_iter().collect())
+        }
+        Err(why) => {
+            let wrong = vec![Mismatch::said("story", format!("it cannot be played: {why}"))];
+            (Duration::ZERO, vec![Failure { crash: None, mismatches: wrong, histories: Vec::new() }])
+        }
+    };
+    let (name, description) = (case.name.clone(), case.description.clone());
+    ScenarioResult { name, description, took, crash_points: 0, prefixes: 0, failures }
+}
+
+fn played_story(script: Script<'_>, story: &Story) -> Result<(Performed, Sketch), String> {
+    let (loaded, _) = script.workflow.definition.clone().reopen(script.limits);
+    let document = loaded.ok_or("the workflow cannot be read")?.parsed.document;
+    perform(&script.workflow.plan, &document, story)
+}
+
+/// Plays a story, and returns the sketch of the workflow that it was played with.
+///
+/// # Errors
+/// Why it cannot be played.
+pub(crate) fn perform(plan: &Plan, document: &Document, story: &Story) -> Result<(Performed, Sketch), String> {
+    let mut sketch = Sketch::of(plan, document);
+    let told = |misfits: Vec<story::Misfit>| misfits.into_iter().map(|m| m.message).collect::<Vec<_>>().join("; ");
+    let course = story.course(plan, &mut sketch).map_err(told)?;
+    let performed = rehearsal::perform(plan, document, &sketch, &course, Beyond::Well);
+    Ok((performed.map_err(|why| why.to_string())?, sketch))
 }
 
 /// Plays a scenario with a crash at each point, on all processors. Returns how many points were played, and the first

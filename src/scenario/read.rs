@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 
 use super::Invalid;
 use super::file::{Action, Crash, Expect, RunStatus, Runs, Scenario, StepStatus, TestFile};
+use super::story::Story;
 use crate::definition;
 use crate::diag::{Finding, FindingCode, SourceFile, Span, in_file_order};
 use crate::dsl::schema::Form;
@@ -51,14 +52,14 @@ pub(crate) struct Case {
     pub(crate) expect: Expect,
     pub(crate) checks: Vec<(String, Expression)>,
     pub(crate) crash: bool,
+    /// The handlers are played as it tells.
+    pub(crate) story: Option<Story>,
     pub(crate) places: Places,
 }
 
 impl Case {
     /// Returns a case that stands in no file, and expects nothing.
     pub(crate) fn of(name: &str, input: Value) -> Self {
-        let places =
-            Places { config: String::new(), faults: String::new(), then: String::new(), expect: String::new() };
         Self {
             name: name.to_owned(),
             description: None,
@@ -73,17 +74,19 @@ impl Case {
             expect: Expect::default(),
             checks: Vec::new(),
             crash: false,
-            places,
+            story: None,
+            places: Places::default(),
         }
     }
 }
 
 /// Where in the file the parts of a scenario stand, as JSON pointers; with `like` they may stand in another scenario.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Places {
     pub(crate) config: String,
     pub(crate) faults: String,
     pub(crate) then: String,
+    pub(crate) story: String,
     pub(crate) expect: String,
 }
 
@@ -227,6 +230,7 @@ struct Whole {
     faults: Own<Faults>,
     runs: Own<Runs>,
     then: Own<Vec<Action>>,
+    story: Own<Story>,
     expect: Own<Expect>,
 }
 
@@ -319,6 +323,7 @@ impl Reader<'_> {
             replace(&mut whole.faults, scenario.faults.as_ref(), &at, "faults");
             replace(&mut whole.runs, scenario.runs.as_ref(), &at, "runs");
             replace(&mut whole.then, scenario.then.as_ref(), &at, "then");
+            replace(&mut whole.story, scenario.story.as_ref(), &at, "story");
             replace(&mut whole.expect, scenario.expect.as_ref(), &at, "expect");
         }
         Some(whole)
@@ -326,6 +331,7 @@ impl Reader<'_> {
 
     fn case(&mut self, name: &str, scenario: &Scenario, whole: Whole, base: &Map<String, Value>) -> Option<Case> {
         let at = join("/scenarios", name);
+        self.played(scenario, &whole);
         let Some((expect, expect_at)) = whole.expect.filter(|(expect, _)| !expect.is_empty()) else {
             let (place, message) = if scenario.expect.is_some() {
                 (join(&at, "expect"), format!("scenario `{name}` expects nothing: `expect` is empty"))
@@ -362,6 +368,10 @@ impl Reader<'_> {
             let place = format!("{}{pointer}", join(&runs_at, "input"));
             self.template_error(&place, error);
         }
+        let (story, story_at) = match whole.story {
+            Some((story, at)) => (Some(story), at),
+            None => (None, join(&at, "story")),
+        };
         let (then, then_at) = whole.then.unwrap_or_else(|| (Vec::new(), join(&at, "then")));
         let deeds = then.iter().enumerate().filter_map(|(n, action)| {
             let place = join(&then_at, &n.to_string());
@@ -389,8 +399,43 @@ impl Reader<'_> {
             expect,
             checks,
             crash: scenario.crash == Some(Crash::Everywhere),
-            places: Places { config: config_at, faults: faults_at, then: then_at, expect: expect_at },
+            story,
+            places: Places { config: config_at, faults: faults_at, then: then_at, story: story_at, expect: expect_at },
         })
+    }
+
+    /// Complains of what does not go with a story, and of what goes with nothing else.
+    fn played(&mut self, scenario: &Scenario, whole: &Whole) {
+        let (flaws, ledger, expect_at) = match &whole.expect {
+            Some((expect, at)) => (expect.flaws.is_some(), !expect.ledger.is_empty(), at.clone()),
+            None => (false, false, String::new()),
+        };
+        let Some((_, at)) = &whole.story else {
+            if flaws {
+                let message = "`flaws` goes only with a `story`";
+                self.complain(FindingCode::Excludes, &join(&expect_at, "flaws"), Part::Key, message).help =
+                    Some("Handlers that are really called do not say what they leave behind.".to_owned());
+            }
+            return;
+        };
+        let at = at.clone();
+        let given = [
+            ("faults", whole.faults.is_some()),
+            ("runs", whole.runs.is_some()),
+            ("then", whole.then.is_some()),
+            ("crash", scenario.crash.is_some()),
+        ];
+        for (key, _) in given.iter().filter(|(_, given)| *given) {
+            let message = format!("`story` does not go with `{key}`");
+            self.complain(FindingCode::Excludes, &at, Part::Key, message).help =
+                Some("A story tells all that happens in its run.".to_owned());
+        }
+        if ledger {
+            let message = "`ledger` does not go with a `story`";
+            self.complain(FindingCode::Excludes, &join(&expect_at, "ledger"), Part::Key, message).help = Some(
+                "No handler is called, so there is none. Say what must not be left behind: `flaws: []`.".to_owned(),
+            );
+        }
     }
 
     fn template_error(&mut self, at: &str, error: crate::template::TemplateError) {

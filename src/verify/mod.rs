@@ -13,7 +13,7 @@
 
 pub mod explore;
 pub mod findings;
-mod outline;
+pub(crate) mod outline;
 #[cfg(test)]
 mod random;
 pub mod sketch;

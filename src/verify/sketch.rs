@@ -31,6 +31,8 @@ pub struct Sketch {
     pub deadline: bool,
     /// What the run's `output` reads once every step has ended well enough.
     pub output: Vec<Read>,
+    /// The steps of `finally`, which change nothing of how a run ends: no search looks at them.
+    pub finally: Vec<Finally>,
     /// What must never be true of a run that has ended.
     pub invariants: Vec<Invariant>,
 }
@@ -71,6 +73,15 @@ impl Site {
     }
 }
 
+/// A step of `finally`.
+#[derive(Clone, Debug)]
+pub struct Finally {
+    /// Its name.
+    pub name: String,
+    /// What its `with` reads.
+    pub reads: Vec<Read>,
+}
+
 /// Something that must never be true at the end of a run.
 #[derive(Clone, Debug)]
 pub struct Invariant {
@@ -94,12 +105,14 @@ pub enum Aspect {
     Via,
     /// `output` inside `compensate` and `confirm`: there if the member concerned succeeded, or its `confirm` found it done.
     OwnOutput,
+    /// `error` inside `compensate` and `confirm`: there unless the member concerned succeeded.
+    OwnError,
 }
 
 /// One read of something that can be missing. Reads with a `default(...)` around them are not listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Read {
-    /// The step that is read; the reading step itself for [`Aspect::OwnOutput`].
+    /// The step that is read; the reading step itself for [`Aspect::OwnOutput`] and [`Aspect::OwnError`].
     pub step: usize,
     /// What of it.
     pub what: Aspect,
@@ -175,6 +188,13 @@ impl Step {
         match &self.act {
             Act::Call(members) => members,
             Act::Wait(_) => &[],
+        }
+    }
+
+    pub(crate) fn members_mut(&mut self) -> &mut [Member] {
+        match &mut self.act {
+            Act::Call(members) => members,
+            Act::Wait(_) => &mut [],
         }
     }
 }

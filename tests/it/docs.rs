@@ -220,6 +220,57 @@ fn the_readme_shows_the_story_that_verify_tells() {
 }
 
 #[test]
+fn a_story_is_kept_as_the_page_about_scenarios_shows_it_and_played() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name);
+    let workflow = &readme("yaml")[0].text;
+    let undo = workflow.lines().position(|line| line.contains("payment.refund")).expect("the README names the line");
+    let lines = workflow.lines().enumerate().filter(|(nth, _)| *nth != undo).map(|(_, line)| format!("{line}\n"));
+    std::fs::write(at("pay-and-tell.yaml"), lines.collect::<String>()).expect("it can be written");
+    let save = || flowrun(folder.path(), &["verify", "pay-and-tell.yaml", "--save-story", "kept.test.yaml"]);
+    let said = |output: &Output| String::from_utf8_lossy(&output.stderr).into_owned();
+
+    let told = save();
+    assert_eq!(told.status.code(), Some(1), "it is not proved");
+    assert_eq!(said(&told), "saved 1 story to kept.test.yaml\nnext     flowrun test kept.test.yaml\n");
+    let kept = read(&at("kept.test.yaml"));
+    let shown = blocks(&read(&root().join("docs/scenarios.md")));
+    let shown: Vec<&str> = shown.iter().map(|block| block.text.trim_end()).collect();
+    assert!(shown.contains(&kept.trim()), "docs/scenarios.md does not show:\n{kept}");
+
+    let again = save();
+    assert_eq!(again.status.code(), Some(9), "{}", said(&again));
+    assert!(said(&again).starts_with("error: kept.test.yaml is there already\n"), "{}", said(&again));
+    assert_eq!(read(&at("kept.test.yaml")), kept, "it is as it was");
+
+    let flawed = flowrun(folder.path(), &["test"]);
+    assert_eq!(flawed.status.code(), Some(1), "{flawed:?}");
+    let answer = String::from_utf8_lossy(&flawed.stdout).into_owned();
+    assert!(answer.contains("flaws: `charged` can be left behind by a run that was undone"), "{answer}");
+    std::fs::write(at("pay-and-tell.yaml"), workflow).expect("it can be written");
+    let mended = flowrun(folder.path(), &["test"]);
+    assert_eq!(mended.status.code(), Some(0), "{}", String::from_utf8_lossy(&mended.stdout));
+
+    let proved = flowrun(folder.path(), &["verify", "pay-and-tell.yaml", "--save-story", "more.test.yaml"]);
+    assert_eq!(proved.status.code(), Some(0), "{}", said(&proved));
+    assert_eq!(said(&proved), "nothing to save: more.test.yaml was not written\n");
+    assert!(!at("more.test.yaml").exists());
+    for (arguments, why) in [
+        (
+            ["pay-and-tell.yaml", "pay-and-tell.yaml", "x.test.yaml"],
+            "keeps the stories of one workflow, and there are 2",
+        ),
+        (["pay-and-tell.yaml", "-q", "x.yaml"], "the name of a test file ends with `.test.yaml`"),
+        (["pay-and-tell.yaml", "-q", "no/x.test.yaml"], "there is no folder no"),
+    ] {
+        let [first, second, file] = arguments;
+        let refused = flowrun(folder.path(), &["verify", first, second, "--save-story", file]);
+        assert_eq!(refused.status.code(), Some(2), "{}", said(&refused));
+        assert!(said(&refused).contains(why), "{}", said(&refused));
+    }
+}
+
+#[test]
 fn the_readme_shows_the_example_of_handlers() {
     let example = read(&root().join("examples/custom_handlers.rs"));
     let testing = blocks(&read(&root().join("docs/testing.md"))).into_iter().find(|block| block.info == "rust");

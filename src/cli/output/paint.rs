@@ -78,6 +78,21 @@ pub(in crate::cli) fn one_line(text: &str, width: usize) -> String {
     out
 }
 
+/// Returns `text` in lines of at most `width` columns, broken between words; a longer word has a line of its own.
+pub(in crate::cli) fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if columns(line) + 1 + columns(word) <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
 /// Returns how many columns `text` takes.
 pub(in crate::cli) fn columns(text: &str) -> usize {
     text.chars().map(columns_of).sum()
@@ -105,6 +120,14 @@ mod tests {
         assert_eq!(one_line("two\nlines\u{1b}[2J", 40), "two lines [2J");
         assert_eq!(one_line("日本語", 4), "日…");
         assert_eq!(columns(&one_line("日本語日本語", 7)), 7);
+    }
+
+    #[test]
+    fn text_is_broken_between_words() {
+        assert_eq!(wrapped("to be or not", 5), ["to be", "or", "not"]);
+        assert_eq!(wrapped("incomprehensibility is long", 6), ["incomprehensibility", "is", "long"]);
+        assert_eq!(wrapped("日本 語", 5), ["日本", "語"]);
+        assert_eq!(wrapped("", 5), [""]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::paint::{Tone, columns};
+use super::paint::{Tone, columns, wrapped};
 use super::screen::Screen;
 use crate::cli::workflow::counted;
 use crate::definition::Loaded;
@@ -15,6 +15,7 @@ use crate::diag::{SourceFile, Span};
 use crate::plan::Plan;
 use crate::plan::draw::time_text;
 use crate::proof::{Fix, Flaw, Proof, Remark, Row, Story, Verdict, span};
+use crate::scenario::story::FlawKind;
 use crate::verify::findings::Problem;
 use crate::verify::sketch::Member;
 
@@ -57,6 +58,12 @@ pub(in crate::cli) struct Page<'a> {
     pub(in crate::cli) took: Duration,
 }
 
+/// How wide a table is on a page that nobody sees at once.
+const TABLE_MAX: usize = 120;
+
+/// How wide prose is that stands under a table.
+const PROSE_MAX: usize = 106;
+
 /// What can be done about a search that reached its limit.
 const RAISE: &str = "Nothing is known of the rest. Raise the limit with `--limit states=N`.";
 
@@ -80,32 +87,36 @@ impl Page<'_> {
         let mut out = String::new();
         let (tone, verdict) = self.verdict();
         let head = format!("{}   {}", self.path.display(), self.size());
-        let gap = " ".repeat(78_usize.saturating_sub(columns(&head) + columns(&verdict)).max(3));
+        let used = columns(&head) + columns(&verdict);
+        let gap = match screen.out_width() {
+            Some(width) if used + 3 > width => "\n".to_owned(),
+            _ => " ".repeat(78_usize.saturating_sub(used).max(3)),
+        };
         let _ = writeln!(out, "{}{gap}{}\n", paint.text(Tone::Strong, &head), paint.text(tone, &verdict));
         for told in self.told {
             out.push_str(&self.flaw(told, screen));
         }
         if self.proof.verdict() == Verdict::LimitReached {
-            let _ = writeln!(out, "  {RAISE}\n");
+            prose(&mut out, screen, 2, "", RAISE, None);
+            out.push('\n');
         } else {
             for asked in self.questions() {
-                let _ = writeln!(
-                    out,
-                    "  {:<37}{}{}",
-                    asked.question,
-                    paint.text(asked.tone, &format!("{:<7}", asked.answer)),
-                    asked.more
-                );
+                let head = format!("{:<37}{}", asked.question, paint.text(asked.tone, &format!("{:<7}", asked.answer)));
+                let room = screen.out_width().map_or(usize::MAX, |width| width.saturating_sub(46).max(20));
+                for (nth, line) in wrapped(&asked.more, room).iter().enumerate() {
+                    let _ = if nth == 0 { writeln!(out, "  {head}{line}") } else { writeln!(out, "{:46}{line}", "") };
+                }
             }
             out.push('\n');
         }
         for remark in self.proof.remarks(self.plan) {
-            let line = self.line(&remark.site);
-            let _ = writeln!(out, "  {} {}  {}:{line}", paint.text(Tone::Care, "!"), remark.title, self.path.display());
-            let _ = writeln!(out, "    {}", paint.text(Tone::Quiet, &remark.help));
+            self.title(&mut out, screen, (Tone::Care, "!"), &remark.title, &remark.site);
+            prose(&mut out, screen, 4, "why:", &remark.why, None);
+            prose(&mut out, screen, 4, "do: ", &remark.help, None);
+            out.push('\n');
         }
         if self.proof.verdict() != Verdict::LimitReached {
-            out.push_str(&self.covered(contracts));
+            out.push_str(&self.covered(contracts, screen));
         }
         out
     }
@@ -113,7 +124,10 @@ impl Page<'_> {
     fn verdict(&self) -> (Tone, String) {
         let took = format!("{:.1} ms", self.took.as_secs_f64() * 1e3);
         match self.proof.verdict() {
-            Verdict::Proved => (Tone::Good, format!("PROVED in {took}")),
+            Verdict::Proved => match self.proof.remarks(self.plan).len() {
+                0 => (Tone::Good, format!("PROVED in {took}")),
+                many => (Tone::Good, format!("PROVED in {took}, {} below", counted(many, "remark"))),
+            },
             Verdict::Flawed => (Tone::Bad, format!("NOT PROVED: {}", counted(self.told.len(), "violation"))),
             Verdict::LimitReached => (Tone::Bad, "NOT PROVED: limit reached".to_owned()),
         }
@@ -169,7 +183,11 @@ impl Page<'_> {
             ask(
                 "can something happen twice?",
                 count(|p| matches!(p, Problem::Twice(_))),
-                format!("{} may be repeated, by their contracts without harm", counted(repeated, "call")),
+                match repeated {
+                    0 => "no call that leaves something is ever repeated after an unclear answer".to_owned(),
+                    1 => "1 call may be repeated, by its contract without harm".to_owned(),
+                    many => format!("{many} calls may be repeated, by their contracts without harm"),
+                },
             ),
             ask(
                 "can a step or undo miss its input?",
@@ -196,55 +214,55 @@ impl Page<'_> {
         asked
     }
 
-    fn covered(&self, contracts: bool) -> String {
+    fn covered(&self, contracts: bool, screen: &Screen) -> String {
         let mut out = String::new();
         let mut persons: Vec<String> = self.proof.persons().into_iter().map(|(_, text)| text).collect();
         persons.dedup();
         if !persons.is_empty() {
             let _ = writeln!(out, "  A person is needed if:");
             for person in &persons {
-                let _ = writeln!(out, "    {person}");
+                prose(&mut out, screen, 4, "", person, None);
             }
         }
         let states = self.proof.found.as_ref().map_or(0, |found| found.states);
-        let _ = writeln!(
-            out,
-            "  Covered: success, failure and unclear answer of every call, a death of the process at any moment, cancel\n  \
+        let covered = format!(
+            "Covered: success, failure and unclear answer of every call, a death of the process at any moment, cancel \
              and deadline at any moment, failing undos, absent signals, both ways of every condition ({states} states)."
         );
+        prose(&mut out, screen, 2, "", &covered, Some(PROSE_MAX));
         let trusted = self.proof.trusted();
         if contracts {
             let _ = writeln!(out, "  Taken on trust:");
             for (handler, what) in &trusted {
-                let _ = writeln!(out, "    {handler:<28}{what}");
+                prose(&mut out, screen, 4, &format!("{handler:<27}"), what, None);
             }
         } else if !trusted.is_empty() {
-            let _ = writeln!(
-                out,
-                "  Taken on trust: what {} declare about themselves (`--contracts` lists it).",
-                counted(trusted.len(), "handler")
-            );
+            let who = match trusted.len() {
+                1 => "1 handler declares about itself".to_owned(),
+                many => format!("{many} handlers declare about themselves"),
+            };
+            let trust = format!("Taken on trust: what {who} (`--contracts` lists it).");
+            prose(&mut out, screen, 2, "", &trust, None);
         }
         out
     }
 
     fn flaw(&self, told: &Told<'_>, screen: &Screen) -> String {
-        let paint = screen.out;
         let mut out = String::new();
-        let line = self.line(&told.flaw.site);
-        let place = format!("{}:{line}", self.path.display());
-        let _ =
-            writeln!(out, "  {} {}  {place}", paint.text(Tone::Bad, "x"), paint.text(Tone::Strong, &told.flaw.title));
-        let source = self.file.text.lines().nth(line.saturating_sub(1)).unwrap_or_default();
-        let _ = writeln!(out, "    {} {}", paint.text(Tone::Quiet, &format!("{line} |")), source.trim_end());
+        self.title(&mut out, screen, (Tone::Bad, "x"), &told.flaw.title, &told.flaw.site);
         let faults = match told.story.faults {
             0 => "nothing has to go wrong for it".to_owned(),
             n => format!("it takes {}", counted(n as usize, "fault")),
         };
         let told_how = format!("the shortest story; {faults}; {}", told.replay.words());
-        let _ = writeln!(out, "    {}\n", paint.text(Tone::Quiet, &told_how));
+        prose(&mut out, screen, 4, "", &told_how, None);
+        for given in &told.story.given {
+            prose(&mut out, screen, 4, "", given, None);
+        }
+        out.push('\n');
         out.push_str(&self.table(&told.story, screen));
-        let _ = writeln!(out, "\n    {} {}", paint.text(Tone::Strong, "why:"), told.flaw.why);
+        out.push('\n');
+        prose(&mut out, screen, 4, "why:", &told.flaw.why, None);
         if let Some(fix) = &told.fix {
             out.push_str(&fix_text(fix, screen));
         }
@@ -252,21 +270,57 @@ impl Page<'_> {
         out
     }
 
+    /// A title with its place, and the line of the file under it.
+    fn title(
+        &self,
+        out: &mut String,
+        screen: &Screen,
+        (tone, sign): (Tone, &str),
+        title: &str,
+        site: &crate::verify::sketch::Site,
+    ) {
+        let paint = screen.out;
+        let line = self.line(site);
+        let place = format!("{}:{line}", self.path.display());
+        let room = screen.out_width().map_or(usize::MAX, |width| width.saturating_sub(4));
+        let lines = wrapped(title, room);
+        let fits = lines.last().is_some_and(|last| columns(last) + 2 + columns(&place) <= room);
+        for (nth, line) in lines.iter().enumerate() {
+            let sign = if nth == 0 { paint.text(tone, sign) } else { " ".to_owned() };
+            let end = if nth + 1 == lines.len() && fits { format!("  {place}") } else { String::new() };
+            let _ = writeln!(out, "  {sign} {}{end}", paint.text(Tone::Strong, line));
+        }
+        if !fits {
+            let _ = writeln!(out, "    {place}");
+        }
+        let source = self.file.text.lines().nth(line.saturating_sub(1)).unwrap_or_default().trim_end();
+        let number = format!("{line} |");
+        let _ = writeln!(out, "    {} {source}", paint.text(Tone::Quiet, &number));
+    }
+
     fn table(&self, story: &Story, screen: &Screen) -> String {
         let paint = screen.out;
-        let width = |of: fn(&Row) -> &str, head: &str, most: usize| {
-            story.rows.iter().map(|row| columns(of(row))).max().unwrap_or(0).max(columns(head)).min(most)
+        let width = |of: fn(&Row) -> &str, head: &str| {
+            story.rows.iter().map(|row| columns(of(row))).max().unwrap_or(0).max(columns(head))
         };
-        let what = width(|row| &row.what, "what happens", 62);
-        let knows = width(|row| &row.knows, "flowrun knows", 24);
+        let all = screen.out_width().unwrap_or(TABLE_MAX);
+        let knows = width(|row| &row.knows, "flowrun knows").min(24);
+        let world = width(|row| &row.world, "the world").min(24);
+        let what = width(|row| &row.what, "what happens").min(all.saturating_sub(19 + knows + world).max(24));
         let mut out = String::new();
         let head = format!("    {:>9}  {:<what$}  {:<knows$}  the world", "time", "what happens", "flowrun knows");
         let _ = writeln!(out, "{}", paint.text(Tone::Quiet, &head));
         for row in &story.rows {
             let at = row.at.map_or_else(|| "later".to_owned(), clock);
-            let text = format!("    {at:>9}  {:<what$}  {:<knows$}  {}", row.what, row.knows, row.world);
-            let text = text.trim_end();
-            let _ = writeln!(out, "{}", if row.bad { paint.text(Tone::Bad, text) } else { text.to_owned() });
+            let cells = [wrapped(&row.what, what), wrapped(&row.knows, knows), wrapped(&row.world, world)];
+            for nth in 0..cells.iter().map(Vec::len).max().unwrap_or(0) {
+                let [what_now, knows_now, world_now] =
+                    [0, 1, 2].map(|cell| cells[cell].get(nth).map_or("", String::as_str));
+                let at = if nth == 0 { at.as_str() } else { "" };
+                let text = format!("    {at:>9}  {what_now:<what$}  {knows_now:<knows$}  {world_now}");
+                let text = text.trim_end();
+                let _ = writeln!(out, "{}", if row.bad { paint.text(Tone::Bad, text) } else { text.to_owned() });
+            }
         }
         out
     }
@@ -284,8 +338,7 @@ impl Page<'_> {
             Verdict::LimitReached => "limit_reached",
         };
         let persons: Vec<String> = self.proof.persons().into_iter().map(|(_, text)| text).collect();
-        let remark =
-            |remark: Remark| json!({ "title": remark.title, "help": remark.help, "line": self.line(&remark.site) });
+        let remark = |remark: Remark| json!({ "title": remark.title, "why": remark.why, "help": remark.help, "line": self.line(&remark.site) });
         let remarks: Vec<Value> = self.proof.remarks(self.plan).into_iter().map(remark).collect();
         let trusted: Vec<Value> = self
             .proof
@@ -321,7 +374,7 @@ impl Page<'_> {
             })
             .collect();
         json!({
-            "kind": kind(told.flaw.problem),
+            "kind": FlawKind::of(told.flaw.problem).word(),
             "title": told.flaw.title,
             "why": told.flaw.why,
             "line": place.line,
@@ -332,6 +385,7 @@ impl Page<'_> {
                 Replay::Otherwise(_) => "otherwise",
                 Replay::Impossible(_) => "impossible",
             },
+            "given": told.story.given,
             "story": rows,
             "fix": told.fix.as_ref().map(|fix| match fix {
                 Fix::Text { line, old, new } => json!({ "line": line, "old": old, "new": new }),
@@ -341,15 +395,17 @@ impl Page<'_> {
     }
 }
 
-fn kind(problem: &Problem) -> &'static str {
-    match problem {
-        Problem::LeftByCompleted(_) | Problem::LeftByUndone(_) => "left_behind",
-        Problem::Twice(_) => "happens_twice",
-        Problem::Missing(_) => "missing_input",
-        Problem::PivotUndone(_) => "pivot_undone",
-        Problem::UndoOrder(..) => "undo_order",
-        Problem::WaitsForEver(_) => "waits_for_ever",
-        Problem::Invariant(_) => "invariant",
+/// Writes a text under `indent`, after a word if there is one, broken where the terminal ends; a pipe gets whole lines
+/// unless they are to be narrower.
+fn prose(out: &mut String, screen: &Screen, indent: usize, word: &str, text: &str, most: Option<usize>) {
+    let begin = indent + columns(word) + usize::from(!word.is_empty());
+    let width = screen.out_width().into_iter().chain(most).min().unwrap_or(usize::MAX);
+    for (nth, line) in wrapped(text, width.saturating_sub(begin).max(20)).iter().enumerate() {
+        let _ = match (nth, word) {
+            (0, "") => writeln!(out, "{:indent$}{line}", ""),
+            (0, word) => writeln!(out, "{:indent$}{} {line}", "", screen.out.text(Tone::Strong, word)),
+            _ => writeln!(out, "{:begin$}{line}", ""),
+        };
     }
 }
 

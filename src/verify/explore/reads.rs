@@ -92,6 +92,7 @@ fn is_there(state: &State, step: usize, what: Aspect, own: Option<Spot>) -> bool
         Aspect::Error => matches!(state.steps[step].stage, Stage::Ended(Verdict::Failed | Verdict::Unknown)),
         Aspect::Via => matches!(state.steps[step].stage, Stage::Ended(Verdict::Succeeded(Some(_)))),
         Aspect::OwnOutput => own.is_some_and(|spot| state.tried(spot).end == Some(CallEnd::Succeeded)),
+        Aspect::OwnError => own.is_some_and(|spot| state.tried(spot).end != Some(CallEnd::Succeeded)),
     }
 }
 

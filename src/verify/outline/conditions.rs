@@ -17,7 +17,7 @@ const RUN_FIELDS: [&str; 3] = ["id", "workflow", "started_at"];
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Eyes {
     step: Option<usize>,
-    /// The member whose `output` it sees.
+    /// The member whose `output` and `error` it sees.
     result_of: Option<usize>,
 }
 
@@ -85,6 +85,9 @@ impl<'a> Conditions<'a> {
             }
             [output, ..] if output == "output" && eyes.result_of.is_some() => {
                 (eyes.step?, Aspect::OwnOutput, &used.ranges[0])
+            }
+            [error, ..] if error == "error" && eyes.result_of.is_some() => {
+                (eyes.step?, Aspect::OwnError, &used.ranges[0])
             }
             _ => return None,
         };
@@ -163,6 +166,14 @@ impl<'a> Conditions<'a> {
                 let (Some(step), Some(member)) = (eyes.step, eyes.result_of) else { return Truth::Open };
                 let has = Truth::Has(step, Aspect::OwnOutput);
                 if presence::in_member(self.plan, step, member, path) { has } else { all(vec![has, Truth::Open]) }
+            }
+            [error, path @ ..] if error == "error" => {
+                let (Some(step), Some(_)) = (eyes.step, eyes.result_of) else { return Truth::Open };
+                match path {
+                    [] => Truth::Has(step, Aspect::OwnError),
+                    [field] if ERROR_FIELDS.contains(&field.as_str()) => Truth::Has(step, Aspect::OwnError),
+                    _ => all(vec![Truth::Has(step, Aspect::OwnError), Truth::Open]),
+                }
             }
             [input, path @ ..] if input == "input" && presence::in_input(self.plan, path) => Truth::Const(true),
             [run] if run == "run" => Truth::Const(true),

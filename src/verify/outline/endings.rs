@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::failure::ErrorKind;
 use crate::names::Code;
-use crate::plan::{Call, Member, Plan};
+use crate::plan::{Action, Call, Member, Plan};
 use crate::verify::sketch::Failing;
 
 /// A code that no policy names, for a handler that may report any.
@@ -24,12 +24,7 @@ const UNCLEAR: [&str; 4] = ["timeout", "bad_output", "handler.error", "panic"];
 pub(super) fn endings(plan: &Plan, members: &[Member], m: usize) -> Vec<Failing> {
     let mut endings: Vec<Failing> = Vec::new();
     for (code, kind) in codes(plan, members, m) {
-        let failing = Failing {
-            clear: kind != ErrorKind::Unknown,
-            retried: is_retried(&members[m].call, &code, kind),
-            taken_by: takers(members, m, &code),
-            code,
-        };
+        let failing = of_code(members, m, code, kind);
         let same = |known: &Failing| {
             (known.clear, known.retried, &known.taken_by) == (failing.clear, failing.retried, &failing.taken_by)
         };
@@ -38,6 +33,30 @@ pub(super) fn endings(plan: &Plan, members: &[Member], m: usize) -> Vec<Failing>
         }
     }
     endings
+}
+
+/// Returns the way in which an attempt of a member fails with a code of this kind, of the first that it can have if no
+/// kind is wanted; nothing if it cannot.
+pub(crate) fn ending_of(
+    plan: &Plan,
+    (step, m): (usize, usize),
+    code: &str,
+    wanted: Option<ErrorKind>,
+) -> Option<Failing> {
+    let Action::Call(members) = &plan.steps.get(step)?.action else { return None };
+    members.get(m)?;
+    let fits = |(known, kind): &(String, ErrorKind)| known == code && wanted.is_none_or(|wanted| wanted == *kind);
+    let (code, kind) = codes(plan, members, m).into_iter().find(fits)?;
+    Some(of_code(members, m, code, kind))
+}
+
+fn of_code(members: &[Member], m: usize, code: String, kind: ErrorKind) -> Failing {
+    Failing {
+        clear: kind != ErrorKind::Unknown,
+        retried: is_retried(&members[m].call, &code, kind),
+        taken_by: takers(members, m, &code),
+        code,
+    }
 }
 
 /// Returns the failure with a code of the engine's after which nothing is tried again.

@@ -13,8 +13,12 @@ mod tests;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+pub(crate) use self::endings::ending_of;
+
 use self::conditions::{Conditions, Eyes};
-use super::sketch::{ATTEMPTS_MAX, Act, Confirm, IfAbsent, Invariant, Member, Repeat, Site, Sketch, Step, Undo, Wait};
+use super::sketch::{
+    ATTEMPTS_MAX, Act, Confirm, Finally, IfAbsent, Invariant, Member, Repeat, Site, Sketch, Step, Undo, Wait,
+};
 use crate::check::invariant;
 use crate::dsl::document::Document;
 use crate::dsl::tree::join;
@@ -62,6 +66,12 @@ impl Outline<'_> {
         let steps = (0..self.plan.steps.len()).map(|ix| self.step(ix)).collect();
         let output = self.plan.output.as_ref();
         let output = output.map(|output| self.conditions.template(output, "/output", Eyes::outside()));
+        let finally = self.plan.finally.iter().map(|step| {
+            let at = join(&join("/finally", step.name.as_str()), "with");
+            let reads = self.conditions.template(&step.call.with, &at, Eyes::outside());
+            Finally { name: step.name.to_string(), reads }
+        });
+        let finally = finally.collect();
         let invariants = self.document.invariants.iter().enumerate().filter_map(|(i, written)| {
             let formula = invariant::parse(&written.never).ok()?;
             Some(Invariant { text: written.never.clone(), formula, site: Site::at(format!("/invariants/{i}/never")) })
@@ -73,6 +83,7 @@ impl Outline<'_> {
             effects: self.effects.names,
             deadline: self.plan.deadline.is_some(),
             output: output.unwrap_or_default(),
+            finally,
             invariants: invariants.collect(),
             conditions: self.conditions.texts(),
         }

@@ -92,6 +92,7 @@ impl Maker {
             conditions: CONDITIONS.map(str::to_owned).to_vec(),
             deadline,
             output,
+            finally: Vec::new(),
             invariants,
         }
     }
@@ -234,7 +235,7 @@ impl Maker {
         for n in 0..self.dice.weighted(&[62, 29, 9]) {
             let site = Site::within(at, &(n * 10..n * 10 + 5));
             if let Some(step) = own.filter(|_| self.dice.percent(50)) {
-                let what = Aspect::OwnOutput;
+                let what = [Aspect::OwnOutput, Aspect::OwnError][self.dice.weighted(&[70, 30])];
                 reads.push(Read { step, what, when: self.guard(step, what, steps), site });
             } else if !steps.is_empty() {
                 let step = self.dice.pick(steps);
@@ -247,9 +248,14 @@ impl Maker {
 
     /// Makes what guards a read: often nothing, often the right thing.
     fn guard(&mut self, step: usize, what: Aspect, steps: &[usize]) -> Truth {
+        let own = matches!(what, Aspect::OwnOutput | Aspect::OwnError);
         match self.dice.weighted(&[45, 40, 15]) {
             0 => Truth::Const(true),
             1 => Truth::Has(step, what),
+            _ if own && self.dice.percent(50) => {
+                let had = Truth::Has(step, [Aspect::OwnOutput, Aspect::OwnError][self.dice.below(2)]);
+                if self.dice.percent(50) { had } else { Truth::Not(Box::new(had)) }
+            }
             _ => self.truth(steps, 1),
         }
     }

@@ -25,11 +25,8 @@ fn what_is_made_holds_together() {
         let place = |step: &usize| sketch.order.iter().position(|ix| ix == step).expect("each step is in the order");
         for (ix, step) in sketch.steps.iter().enumerate() {
             assert!(step.needs.iter().all(|need| place(need) < place(&ix)), "{seed}: a step comes after what it needs");
-            let known = |reads: &[Read]| {
-                reads
-                    .iter()
-                    .all(|read| step.needs.contains(&read.step) || (read.step, read.what) == (ix, Aspect::OwnOutput))
-            };
+            let own = |read: &Read| read.step == ix && matches!(read.what, Aspect::OwnOutput | Aspect::OwnError);
+            let known = |reads: &[Read]| reads.iter().all(|read| step.needs.contains(&read.step) || own(read));
             let Act::Call(members) = &step.act else { continue };
             for (m, member) in members.iter().enumerate() {
                 let undo = member.undo.as_ref().map_or(&[][..], |undo| &undo.reads);

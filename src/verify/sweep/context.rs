@@ -45,7 +45,8 @@ impl Seen {
             Aspect::Output => self.0 & OUTPUT != 0,
             Aspect::Error => self.0 & ERROR != 0,
             Aspect::Via => self.0 & VIA != 0,
-            Aspect::OwnOutput => false,
+            // These are the reader's own: [`Context::is_there`].
+            Aspect::OwnOutput | Aspect::OwnError => false,
         }
     }
 
@@ -81,7 +82,7 @@ impl Look {
             Aspect::Output => Self(OUTPUT),
             Aspect::Error => Self(ERROR),
             Aspect::Via => Self(VIA),
-            Aspect::OwnOutput => Self(0),
+            Aspect::OwnOutput | Aspect::OwnError => Self(0),
         }
     }
 }
@@ -129,7 +130,16 @@ impl Context {
         self.seen.iter().find(|(known, _)| *known == step).map_or_else(Seen::default, |(_, seen)| *seen)
     }
 
-    pub fn holds(&self, truth: &Truth) -> Holds {
+    /// Tells whether something of a step is there. `own` says whether the reader's own output is; if not, it has an error.
+    fn is_there(&self, step: usize, what: Aspect, own: bool) -> bool {
+        match what {
+            Aspect::OwnOutput => own,
+            Aspect::OwnError => !own,
+            Aspect::Output | Aspect::Error | Aspect::Via => self.of(step).has(what),
+        }
+    }
+
+    fn holds(&self, truth: &Truth, own: bool) -> Holds {
         let certain = |holds: bool| if holds { Holds::Yes } else { Holds::No };
         match truth {
             Truth::Const(holds) => certain(*holds),
@@ -138,23 +148,23 @@ impl Context {
                 let known = self.decided.iter().find(|(known, _)| known == condition);
                 known.map_or(Holds::Either, |(_, holds)| certain(*holds))
             }
-            Truth::Has(step, what) => certain(self.of(*step).has(*what)),
+            Truth::Has(step, what) => certain(self.is_there(*step, *what, own)),
             Truth::Via(step, member) => certain(self.of(*step).is_by(*member)),
             Truth::Ended(step, ending) => certain(self.of(*step).is_ended(*ending)),
-            Truth::Not(inner) => match self.holds(inner) {
+            Truth::Not(inner) => match self.holds(inner, own) {
                 Holds::Yes => Holds::No,
                 Holds::No => Holds::Yes,
                 Holds::Either => Holds::Either,
             },
-            Truth::All(parts) => self.joined(parts, Holds::No, Holds::Yes),
-            Truth::Any(parts) => self.joined(parts, Holds::Yes, Holds::No),
+            Truth::All(parts) => self.joined(parts, own, Holds::No, Holds::Yes),
+            Truth::Any(parts) => self.joined(parts, own, Holds::Yes, Holds::No),
         }
     }
 
-    fn joined(&self, parts: &[Truth], decides: Holds, otherwise: Holds) -> Holds {
+    fn joined(&self, parts: &[Truth], own: bool, decides: Holds, otherwise: Holds) -> Holds {
         let mut whole = otherwise;
         for part in parts {
-            match self.holds(part) {
+            match self.holds(part, own) {
                 part if part == decides => return decides,
                 Holds::Either => whole = Holds::Either,
                 Holds::Yes | Holds::No => {}
@@ -169,8 +179,8 @@ impl Context {
         let mut missing = Vec::new();
         let mut avoidable = true;
         for (nth, read) in reads.iter().enumerate() {
-            let there = if read.what == Aspect::OwnOutput { own } else { self.of(read.step).has(read.what) };
-            let asked = self.holds(&read.when);
+            let there = self.is_there(read.step, read.what, own);
+            let asked = self.holds(&read.when, own);
             if there || asked == Holds::No {
                 continue;
             }
@@ -186,7 +196,7 @@ impl Context {
         if !avoidable {
             return (missing, Vec::new());
         }
-        let answers = match self.holds(&decision.truth) {
+        let answers = match self.holds(&decision.truth, false) {
             Holds::Yes => vec![true],
             Holds::No => vec![false],
             Holds::Either => vec![true, false],

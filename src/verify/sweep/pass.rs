@@ -122,8 +122,9 @@ impl<'a> Pass<'a> {
         Ok(())
     }
 
-    /// Returns everything that the step at `place` can do in a state, with what is known of its contexts.
-    fn moves(&mut self, place: usize, state: &State) -> (Vec<Move>, Vec<Rc<Ways>>) {
+    /// Returns everything that the step at `place` can do in a state, with what is known of its contexts, and the
+    /// conditions that each of them decides.
+    fn moves(&mut self, place: usize, state: &State) -> (Vec<Move>, Vec<(Rc<Ways>, Vec<(usize, bool)>)>) {
         let s = self.sketch.order[place];
         let mut rest = state.clone();
         let fold = rest.take(s);
@@ -139,7 +140,7 @@ impl<'a> Pass<'a> {
                     let to = self.after(place, s, &rest, &decides, way);
                     moves.extend(to.map(|to| Move { to, way: Some(Rc::clone(way)), decides: decides.clone() }));
                 }
-                contexts.push(known);
+                contexts.push((known, decides));
             }
         }
         (moves, contexts)
@@ -287,13 +288,13 @@ impl<'a> Pass<'a> {
                     self.look(place, at, cost, step, on, best, found);
                 }
                 if ahead[0].is_some() {
-                    for context in &contexts {
+                    for (context, _) in &contexts {
                         found.reached.extend(context.parts.iter().copied());
                         found.persons.extend(context.persons.iter().copied());
                     }
                 }
-                if contexts.iter().any(|context| context.for_ever) {
-                    self.for_ever(place, at, cost, best);
+                if let Some((_, decides)) = contexts.into_iter().find(|(context, _)| context.for_ever) {
+                    self.for_ever(place, at, cost, decides, best);
                 }
                 all.push(ahead);
             }
@@ -345,11 +346,18 @@ impl<'a> Pass<'a> {
         }
     }
 
-    fn for_ever(&self, place: usize, state: usize, cost: Cost, best: &mut BTreeMap<Problem, Through>) {
+    fn for_ever(
+        &self,
+        place: usize,
+        state: usize,
+        cost: Cost,
+        decides: Vec<(usize, bool)>,
+        best: &mut BTreeMap<Problem, Through>,
+    ) {
         let s = self.sketch.order[place];
         let to = self.layers[place].states[state].clone();
         let mark = Mark { cost: Cost::of(0, true), told: StepCourse::Waiting, undos: Vec::new() };
-        let step = Some((Move { to, way: None, decides: Vec::new() }, mark));
+        let step = Some((Move { to, way: None, decides }, mark));
         note(best, Problem::WaitsForEver(s), Through { cost, layer: place, state, step, aim: None });
     }
 
