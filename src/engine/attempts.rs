@@ -126,3 +126,65 @@ impl Attempts {
         self.earliest = Some(self.earliest.map_or(at, |earliest| earliest.min(at)));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::event::CallKind;
+    use crate::plan::StepIx;
+    use crate::time::VirtualClock;
+
+    const CALL: CallIx = CallIx { step: StepIx(0), item: None, member: 0, kind: CallKind::Forward };
+
+    fn attempt(clock: &VirtualClock, serial: u64, seconds: u64) -> (Attempt, tokio::task::JoinHandle<()>) {
+        let task = tokio::spawn(std::future::pending());
+        let until = Due::new(clock, clock.now().after(Duration::from_secs(seconds)));
+        let attempt = Attempt {
+            serial,
+            attempt: 1,
+            until,
+            token: CancellationToken::new(),
+            task: task.abort_handle(),
+            service: None,
+            probe: false,
+        };
+        (attempt, task)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_attempt_is_given_up_in_time_and_its_handler_dropped_a_minute_later() {
+        let clock = VirtualClock::starting_at(Timestamp(0));
+        let mut attempts = Attempts::default();
+        let (begun, task) = attempt(&clock, 1, 5);
+        let token = begun.token.clone();
+        attempts.begin(CALL, begun);
+        assert!(attempts.give_up(&clock).is_empty());
+        attempts.due(&clock).await;
+        let over = attempts.give_up(&clock);
+        assert_eq!((over.len(), clock.now()), (1, Timestamp(5_000)));
+        assert!(token.is_cancelled() && attempts.is_empty() && !task.is_finished());
+        attempts.due(&clock).await;
+        assert!(attempts.give_up(&clock).is_empty());
+        assert_eq!(clock.now(), Timestamp(65_000));
+        assert!(task.await.expect_err("it never ends by itself").is_cancelled());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_timer_of_an_attempt_that_has_answered_ends_no_other() {
+        let clock = VirtualClock::starting_at(Timestamp(0));
+        let mut attempts = Attempts::default();
+        attempts.begin(CALL, attempt(&clock, 1, 5).0);
+        let waited = tokio::time::timeout(Duration::from_secs(1), attempts.due(&clock)).await;
+        assert!(waited.is_err(), "nothing is due after a second");
+        assert!(attempts.answered(CALL, 1).is_some());
+        attempts.begin(CALL, attempt(&clock, 2, 3_600).0);
+        assert!(attempts.answered(CALL, 1).is_none(), "it was another attempt of the same call");
+        let over = loop {
+            attempts.due(&clock).await;
+            if let Some((_, over)) = attempts.give_up(&clock).pop() {
+                break over;
+            }
+        };
+        assert_eq!((over.serial, clock.now()), (2, Timestamp(3_601_000)));
+    }
+}

@@ -345,6 +345,44 @@ mod tests {
     }
 
     #[test]
+    fn commits_of_a_group_share_rows_of_a_bounded_size() {
+        let disk = FaultDisk::default();
+        let store = Arc::new(RedbStore::with_backend(disk.clone()).expect("a new store"));
+        load(&store, 64, 40);
+        assert_eq!(rows(&store).len() as u64, store.written().groups, "all of a group of small commits are in one row");
+        // Whatever of these come together: a row of its own for the last, none over the bound for the others.
+        let sizes: Vec<usize> = std::iter::repeat_n(1_000, 200).chain([tables::ROW - 8, 3 * tables::ROW]).collect();
+        let commits = (40..).zip(&sizes).map(|(number, size)| store.commit(add(run(1), number, &[&vec![7; *size]])));
+        for commit in commits.collect::<Vec<_>>() {
+            super::super::conformance::wait(commit).expect("written");
+        }
+        let sizes_of = |n| store.records(run(n)).expect("readable").iter().map(Vec::len).collect::<Vec<_>>();
+        assert_eq!(sizes_of(1), [vec![1; 40], sizes].concat());
+        assert_eq!(sizes_of(63), [1; 40]);
+        let rows = rows(&store);
+        assert!(rows.iter().all(|(_, commits, bytes)| *commits == 1 || *bytes <= tables::ROW), "{rows:?}");
+        let next = rows.iter().fold(0, |next, (first, commits, _)| {
+            assert_eq!(*first, next, "a row has the number of its first commit");
+            next + commits
+        });
+        assert_eq!(next, 64 * 40 + 202);
+        drop(store);
+        let store = RedbStore::with_backend(disk).expect("the store");
+        assert_eq!(store.read(|tx| tables::next_sequence(&tx.open_table(JOURNAL)?)), Ok(next));
+    }
+
+    /// Returns number, commits and bytes of each row of the journal.
+    fn rows(store: &RedbStore) -> Vec<(u64, u64, usize)> {
+        let rows = store.read(|tx| {
+            let of = |(first, row): (redb::AccessGuard<'_, u64>, redb::AccessGuard<'_, &[u8]>)| {
+                (first.value(), tables::bundles(row.value()).count() as u64, row.value().len())
+            };
+            tx.open_table(JOURNAL)?.iter()?.map(|row| Ok(of(row?))).collect()
+        });
+        rows.expect("readable")
+    }
+
+    #[test]
     fn a_run_goes_on_where_it_was_after_the_store_is_opened_again() {
         let disk = FaultDisk::default();
         let store = RedbStore::with_backend(disk.clone()).expect("a new store");
