@@ -57,7 +57,7 @@ fn one(app: &App, args: &Verify, path: &Path, overrides: &Overrides) -> Result<(
         Some(page.json())
     };
     if let Some(file) = &args.save_story {
-        save::save(app, file, path, (loaded, &plan, overrides), &proof, &told)?;
+        save::save(app, file, path, (loaded, &plan, overrides), &proof, &flaws)?;
     }
     Ok((code, json))
 }

@@ -154,7 +154,8 @@ fn what_the_sweep_finds_can_be_kept_and_shows_when_it_is_played_from_its_file() 
         let stories: Vec<Kept<'_>> = stories.iter().map(|(name, story)| scenario((name, story))).collect();
         std::fs::write(folder.path().join("w.yaml"), &small.text).expect("it can be written");
         std::fs::write(&file, file_text("w.yaml", None, &stories)).expect("it can be written");
-        let played = run_files(&[file.clone()], &random::registry(), &TestOptions::default()).files.remove(0);
+        let played =
+            run_files(std::slice::from_ref(&file), &random::registry(), &TestOptions::default()).files.remove(0);
         assert!(played.findings.is_empty(), "seed {seed}: {:?}\n{}", played.findings, small.text);
         for (problem, scenario) in found.problems.keys().zip(&played.scenarios) {
             let title = crate::proof::title(&small.sketch, problem);

@@ -110,6 +110,8 @@ pub enum Aspect {
 }
 
 /// One read of something that can be missing. Reads with a `default(...)` around them are not listed.
+///
+/// Every step that is read is among the needs of the step that reads it, written or not, so it has ended by then.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Read {
     /// The step that is read; the reading step itself for [`Aspect::OwnOutput`] and [`Aspect::OwnError`].

@@ -6,14 +6,13 @@ use std::fs::File;
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
-use super::shown::Told;
 use crate::cli::app::App;
 use crate::cli::exit_code::ExitCode;
 use crate::cli::output::screen::shell_word;
 use crate::cli::problem::Problem;
 use crate::definition::{Loaded, Overrides};
 use crate::plan::Plan;
-use crate::proof::{self, Proof};
+use crate::proof::{self, Flaw, Proof};
 use crate::scenario::story::{FlawKind, Kept, Story, file_text};
 use crate::scenario::{self, SUFFIX};
 use crate::verify::findings::Problem as Found;
@@ -60,13 +59,13 @@ pub(super) fn save(
     workflow: &Path,
     (loaded, plan, overrides): (&Loaded, &Plan, &Overrides),
     proof: &Proof,
-    told: &[Told<'_>],
+    flaws: &[Flaw<'_>],
 ) -> Result<(), Problem> {
     let screen = &app.screen;
     let mut kept: Vec<(String, String, Story)> = Vec::new();
-    for told in told {
-        let problem = told.flaw.problem;
-        let story = Story::of(plan, &proof.sketch, told.flaw.course, problem);
+    for flaw in flaws {
+        let problem = flaw.problem;
+        let story = Story::of(plan, &proof.sketch, flaw.course, problem);
         let played = scenario::perform(plan, &loaded.parsed.document, &story);
         let lost = match played {
             Ok((played, _)) if played.problems.contains(problem) => None,
@@ -74,8 +73,8 @@ pub(super) fn save(
             Err(why) => Some(why),
         };
         match lost {
-            None => kept.push((name(proof, problem, &kept), format!("{}. {}", told.flaw.title, told.flaw.why), story)),
-            Some(why) => screen.say(&format!("not saved: the story of \"{}\": {why}", told.flaw.title)),
+            None => kept.push((name(proof, problem, &kept), format!("{}. {}", flaw.title, flaw.why), story)),
+            Some(why) => screen.say(&format!("not saved: the story of \"{}\": {why}", flaw.title)),
         }
     }
     if kept.is_empty() {

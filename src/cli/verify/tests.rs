@@ -128,11 +128,7 @@ fn save(path: &Path, file: &Path) -> Proof {
     let loaded = examined.loaded.as_ref().expect("the case can be read");
     let plan = plan::compile(loaded, &app.contracts).expect("the settings fit");
     let proof = Proof::of(loaded, &plan, app.limits.states);
-    let flaws = proof.flaws();
-    let told: Vec<shown::Told<'_>> = flaws.iter().map(|flaw| tell(&app, &proof, &plan, loaded, flaw)).collect();
-    save::save(&app, file, path, (loaded, &plan, &overrides), &proof, &told).expect("the folder is there");
-    drop(told);
-    drop(flaws);
+    save::save(&app, file, path, (loaded, &plan, &overrides), &proof, &proof.flaws()).expect("the folder is there");
     proof
 }
 
@@ -147,7 +143,8 @@ fn played(file: &Path) -> FileResult {
 #[test]
 fn a_saved_story_fails_until_the_workflow_is_mended() {
     let mut saved = 0;
-    for path in cases() {
+    let flawed = cases().into_iter().filter(|path| !path.to_string_lossy().ends_with("-mended.yaml"));
+    for path in flawed {
         let folder = tempfile::tempdir().expect("there is room for a folder");
         let (workflow, file) = (folder.path().join("w.yaml"), folder.path().join("kept.test.yaml"));
         std::fs::copy(&path, &workflow).expect("it can be copied");

@@ -51,6 +51,9 @@ struct Through {
     aim: Option<At>,
 }
 
+/// Conditions, each with how it comes out.
+type Decided = Vec<(usize, bool)>;
+
 type Known = HashMap<(usize, bool, Context, Class), Rc<Ways>>;
 
 pub(super) struct Pass<'a> {
@@ -124,7 +127,7 @@ impl<'a> Pass<'a> {
 
     /// Returns everything that the step at `place` can do in a state, with what is known of its contexts, and the
     /// conditions that each of them decides.
-    fn moves(&mut self, place: usize, state: &State) -> (Vec<Move>, Vec<(Rc<Ways>, Vec<(usize, bool)>)>) {
+    fn moves(&mut self, place: usize, state: &State) -> (Vec<Move>, Vec<(Rc<Ways>, Decided)>) {
         let s = self.sketch.order[place];
         let mut rest = state.clone();
         let fold = rest.take(s);
@@ -351,7 +354,7 @@ impl<'a> Pass<'a> {
         place: usize,
         state: usize,
         cost: Cost,
-        decides: Vec<(usize, bool)>,
+        decides: Decided,
         best: &mut BTreeMap<Problem, Through>,
     ) {
         let s = self.sketch.order[place];
