@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::explore::explore;
+use super::explore::{ITEMS, explore_lists};
 use super::findings::{Found, Part, Person, Problem};
 use super::random;
 use super::sketch::Sketch;
@@ -30,27 +30,42 @@ impl From<Found> for Said {
     }
 }
 
-/// Returns what the two say of a sketch, if the explorer can look at all of it.
-fn said(sketch: &Sketch, states: u64) -> Option<(Said, Said)> {
-    let explored = Said::from(explore(sketch, states).ok()?);
+/// Returns what the two say of a sketch, if the explorer can look at all of it with lists of so many items.
+fn said(sketch: &Sketch, items: usize, states: u64) -> Option<(Said, Said)> {
+    let explored = Said::from(explore_lists(sketch, items, states).ok()?);
     Some((explored, sweep(sketch, 1_000_000).expect("a small workflow has few states").into()))
 }
 
-#[test]
-fn the_sweep_says_what_the_explorer_says() {
-    let states = number("FLOWRUN_SKETCH_STATES", 3_000);
+/// Holds the two against each other on workflows by chance that pass, and returns how many were small enough.
+fn compare(items: usize, states: u64, which: impl Fn(&Sketch) -> bool) -> u64 {
     let first = number("FLOWRUN_SKETCH", 0);
     let mut compared = 0;
     for seed in first..first + number("FLOWRUN_SKETCHES", 100) {
         let sketch = random::sketch(seed);
-        let Some((explored, swept)) = said(&sketch, states) else { continue };
+        if !which(&sketch) {
+            continue;
+        }
+        let Some((explored, swept)) = said(&sketch, items, states) else { continue };
         compared += 1;
         if explored != swept {
-            let differ = |sketch: &Sketch| said(sketch, states).is_some_and(|(explored, swept)| explored != swept);
+            let differ =
+                |sketch: &Sketch| said(sketch, items, states).is_some_and(|(explored, swept)| explored != swept);
             let small = random::shrink(&sketch, &differ);
-            let (explored, swept) = said(&small, states).expect("it still differs");
-            panic!("seed {seed}:\n{small:#?}\nexplorer: {explored:#?}\nsweep: {swept:#?}");
+            let (explored, swept) = said(&small, items, states).expect("it still differs");
+            panic!("seed {seed}, {items} items:\n{small:#?}\nexplorer: {explored:#?}\nsweep: {swept:#?}");
         }
     }
+    compared
+}
+
+#[test]
+fn a_fourth_item_shows_nothing_new() {
+    let listed = |sketch: &Sketch| sketch.steps.iter().any(|step| step.items.is_some());
+    assert!(compare(4, 8_000, listed) > 0, "none was small enough");
+}
+
+#[test]
+fn the_sweep_says_what_the_explorer_says() {
+    let compared = compare(ITEMS, number("FLOWRUN_SKETCH_STATES", 3_000), |_| true);
     assert!(compared * 2 > number("FLOWRUN_SKETCHES", 100), "only {compared} were small enough");
 }

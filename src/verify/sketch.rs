@@ -173,10 +173,13 @@ pub struct Step {
     pub on_error: OnError,
     /// Whether it is the point of no return.
     pub pivot: bool,
-    /// It runs once per item; what the list reads. The searches look at 0, 1 and 2 items.
+    /// It runs once per item; what the list reads. There may be any number of items.
     pub items: Option<Vec<Read>>,
     /// How many items may run at once (1, or more).
     pub concurrency: u32,
+    /// Its items have to be let in by a service, each in a commit of its own. Otherwise as many as may run at once begin in
+    /// the very commit in which they are known, or in which a place is free again.
+    pub let_in: bool,
     /// What it does.
     pub act: Act,
     /// Where its name stands.

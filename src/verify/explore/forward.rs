@@ -122,7 +122,7 @@ impl Rules<'_> {
         moves
     }
 
-    /// A step with items has none, one or two; without any it has succeeded.
+    /// A step with items has none or some; without any it has succeeded.
     fn list(&self, after: After, step: usize, reads: &[Read]) -> Vec<After> {
         let read = self.read(after, reads, Reader::Items(step), None).into_iter();
         read.flat_map(|(after, missed)| {
@@ -136,27 +136,39 @@ impl Rules<'_> {
                 (state.stage, state.items) = (Stage::Calling, items);
                 if items == 0 { self.end_step(after, step, Verdict::Succeeded(None)) } else { after }
             };
-            vec![of(0), of(1), of(2)]
+            (0..=self.items).map(of).collect()
         })
         .collect()
     }
 
-    /// A further item of a list begins, if there is room, and none has ended badly that is not passed over.
+    /// A further item of a list begins, if there is room, and none has ended badly that is not passed over. What nobody has
+    /// to let in goes first, as it is in one commit with what made room for it.
     pub fn further_items(&self, state: &State) -> Vec<After> {
-        let mut moves = Vec::new();
-        for (step, plan) in self.sketch.steps.iter().enumerate() {
-            let list = &state.steps[step];
-            if plan.items.is_none() || list.stage != Stage::Calling || list.tasks.len() >= list.items {
-                continue;
-            }
-            if list.running() < plan.concurrency as usize && !no_item_begins_after(list.bad, plan) {
-                let item = u32::try_from(list.tasks.len()).expect("a step has two items at most");
-                let mut after = After::from(state);
-                after.price.begun += u32::from(item == 0);
-                moves.extend(self.begin_item(after, step, Some(item)));
-            }
+        let all = || (0..self.sketch.steps.len()).filter(|step| self.has_room(state, *step));
+        let at_once = all().find(|step| !self.sketch.steps[*step].let_in);
+        let begin = |step: usize| {
+            let item = u32::try_from(state.steps[step].tasks.len()).expect("a list is short");
+            let mut after = After::from(state);
+            after.price.begun += u32::from(item == 0);
+            self.begin_item(after, step, Some(item))
+        };
+        match at_once {
+            Some(step) => begin(step),
+            None => all().flat_map(begin).collect(),
         }
-        moves
+    }
+
+    /// Tells whether a further item of a step can begin.
+    fn has_room(&self, state: &State, step: usize) -> bool {
+        let (plan, list) = (&self.sketch.steps[step], &state.steps[step]);
+        let items_left = plan.items.is_some() && list.stage == Stage::Calling && list.tasks.len() < list.items;
+        items_left && list.running() < plan.concurrency as usize && !no_item_begins_after(list.bad, plan)
+    }
+
+    /// Tells whether a commit is not complete: the items of a list that begin as soon as there is room are still missing.
+    pub fn is_in_a_commit(&self, state: &State) -> bool {
+        let at_once = |step: usize| !self.sketch.steps[step].let_in && self.has_room(state, step);
+        state.phase == Phase::Forward && (0..self.sketch.steps.len()).any(at_once)
     }
 
     /// A step, or an item of one, makes its first call.

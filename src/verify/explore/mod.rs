@@ -36,12 +36,23 @@ use self::state::State;
 use super::findings::{Found, LimitReached, Person, Problem};
 use super::sketch::Sketch;
 
-/// Looks at every run that a workflow can have.
+/// How many items a list has at most, unless somebody wants more: with two places, two that run and one that is left over.
+pub const ITEMS: usize = 3;
+
+/// Looks at every run that a workflow can have, with lists of at most [`ITEMS`].
 ///
 /// # Errors
 /// Says that there are more states than `limit`. Nothing is known then.
 pub fn explore(sketch: &Sketch, limit: u64) -> Result<Found, LimitReached> {
-    let mut search = Search::new(sketch);
+    explore_lists(sketch, ITEMS, limit)
+}
+
+/// Looks at every run that a workflow can have, with lists of at most so many items.
+///
+/// # Errors
+/// Says that there are more states than `limit`. Nothing is known then.
+pub fn explore_lists(sketch: &Sketch, items: usize, limit: u64) -> Result<Found, LimitReached> {
+    let mut search = Search::new(sketch, items);
     search.run(limit)?;
     Ok(search.found())
 }
@@ -75,10 +86,10 @@ struct Shown {
 }
 
 impl<'s> Search<'s> {
-    fn new(sketch: &'s Sketch) -> Self {
+    fn new(sketch: &'s Sketch, items: usize) -> Self {
         let first = Way { price: Price::default(), from: None, told: Vec::new(), looked_at: false };
         Self {
-            rules: Rules::new(sketch),
+            rules: Rules::new(sketch, items),
             states: IndexSet::from([State::new(sketch)]),
             ways: vec![first],
             queue: BTreeMap::from([(Price::default(), VecDeque::from([0]))]),
@@ -111,10 +122,11 @@ impl<'s> Search<'s> {
             self.show(problem, price, || Shown { price, from: ix, by: None });
         }
         let own = self.rules.own_moves(&state);
-        if own.is_empty() {
+        let rests = own.is_empty();
+        if rests {
             self.found.persons.extend(self.rules.parked(&state).into_iter().map(Person::Parked));
         }
-        for mut after in own.into_iter().chain(self.rules.outer_moves(&state)) {
+        for mut after in own.into_iter().chain(self.rules.outer_moves(&state, rests)) {
             let price = Price { faults: price.faults + after.price.faults, begun: price.begun + after.price.begun };
             for problem in std::mem::take(&mut after.problems) {
                 let by = || Some((after.told.clone(), after.state.clone()));

@@ -12,11 +12,13 @@ pub(super) struct Rules<'s> {
     pub sketch: &'s Sketch,
     /// Which step (first) depends on which (second), through others too.
     depends: Vec<Vec<bool>>,
+    /// How many items a list has at most.
+    pub items: usize,
 }
 
 impl<'s> Rules<'s> {
-    /// Returns the rules for a sketch.
-    pub fn new(sketch: &'s Sketch) -> Self {
+    /// Returns the rules for a sketch, with lists of at most `items`.
+    pub fn new(sketch: &'s Sketch, items: usize) -> Self {
         let of = |step: &Step| {
             let mut depends = vec![false; sketch.steps.len()];
             let mut left = step.needs.clone();
@@ -27,7 +29,7 @@ impl<'s> Rules<'s> {
             }
             depends
         };
-        Self { sketch, depends: sketch.steps.iter().map(of).collect() }
+        Self { sketch, depends: sketch.steps.iter().map(of).collect(), items }
     }
 
     /// Tells whether a step depends on another, through others too.
@@ -35,13 +37,20 @@ impl<'s> Rules<'s> {
         self.depends[step][on]
     }
 
-    /// Returns what can happen to the run from outside: somebody's wishes, the clock, a death, the world.
-    pub fn outer_moves(&self, state: &State) -> Vec<After> {
+    /// Returns what can happen to the run from outside: somebody's wishes, the clock, a death, the world. It
+    /// may rest, as nothing can go on by itself.
+    pub fn outer_moves(&self, state: &State, rests: bool) -> Vec<After> {
         let mut moves = Vec::new();
+        if self.is_in_a_commit(state) {
+            return moves;
+        }
         match state.phase {
             Phase::Forward => {
                 moves.extend(self.cancel(state));
-                moves.extend(self.deadline(state));
+                // Nothing goes on by itself only in a run that is parked, and its deadline does not go on either (SPEC 6.11).
+                if !rests {
+                    moves.extend(self.deadline(state));
+                }
                 moves.extend(self.death(state));
                 moves.extend(self.landings(state));
             }
@@ -58,6 +67,9 @@ impl<'s> Rules<'s> {
     /// Returns what the run can do next by itself, with success first; if that is nothing it rests.
     pub fn own_moves(&self, state: &State) -> Vec<After> {
         let mut moves = Vec::new();
+        if self.is_in_a_commit(state) {
+            return self.further_items(state);
+        }
         match state.phase {
             Phase::Forward => {
                 moves.extend(self.complete(state));

@@ -209,7 +209,7 @@ impl State {
     pub fn begun(&self, sketch: &Sketch) -> Vec<(usize, Option<u32>)> {
         let of_step = |(ix, step): (usize, &Rc<Step>)| {
             let listed = sketch.steps[ix].items.is_some();
-            let item = move |at: usize| listed.then(|| u32::try_from(at).expect("a step has two items at most"));
+            let item = move |at: usize| listed.then(|| u32::try_from(at).expect("a list is short"));
             (0..step.tasks.len()).map(move |at| (ix, item(at))).collect::<Vec<_>>()
         };
         self.steps.iter().enumerate().flat_map(of_step).collect()

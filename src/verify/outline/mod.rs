@@ -108,6 +108,10 @@ impl Outline<'_> {
                 Act::Call(both.map(|(m, (member, at))| self.member(ix, members, m, member, at)).collect())
             }
         };
+        let let_in = match &step.action {
+            Action::Call(members) => self.plan.guard_of(&members[0].call).is_some(),
+            Action::Wait(_) => false,
+        };
         Step {
             name: step.name.to_string(),
             needs: step.needs.iter().map(|need| need.0 as usize).collect(),
@@ -117,6 +121,7 @@ impl Outline<'_> {
             pivot: step.pivot,
             items,
             concurrency: step.foreach.as_ref().map_or(1, |list| list.concurrency),
+            let_in,
             act,
             site: Site::at(at),
         }

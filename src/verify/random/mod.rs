@@ -134,7 +134,9 @@ impl Maker {
             on_error: [OnError::Compensate, OnError::Continue, OnError::Park][self.dice.weighted(&[50, 35, 15])],
             pivot: self.dice.percent(18),
             items,
-            concurrency: if self.dice.percent(50) { 1 } else { 16 },
+            // The explorer has a few items, and more places would never leave one over.
+            concurrency: if self.dice.percent(50) { 1 } else { 2 },
+            let_in: listed && self.dice.percent(30),
             act,
             site: Site::at(at),
         }

@@ -19,7 +19,13 @@ pub fn weight(sketch: &Sketch) -> usize {
     reads(&mut sketch, &mut |reads| weight += 2 * reads.len());
     truths(&mut sketch, &mut |truth| weight += size(truth));
     for step in &sketch.steps {
-        let flags = [step.pivot, step.on_skip.is_some(), step.on_error != OnError::Compensate, step.concurrency > 1];
+        let flags = [
+            step.pivot,
+            step.on_skip.is_some(),
+            step.on_error != OnError::Compensate,
+            step.concurrency > 1,
+            step.let_in,
+        ];
         weight += 20 + step.needs.len() + 2 * usize::from(step.when.is_some()) + 2 * usize::from(step.items.is_some());
         weight += flags.into_iter().filter(|is| *is).count();
         let Act::Call(members) = &step.act else { continue };
@@ -114,13 +120,14 @@ const MEMBER: [fn(&mut Member); 8] = [
 ];
 
 /// What can be left out of a step.
-const STEP: [fn(&mut Step); 6] = [
+const STEP: [fn(&mut Step); 7] = [
     |step| step.when = None,
     |step| step.items = None,
     |step| step.pivot = false,
     |step| step.on_skip = None,
     |step| step.on_error = OnError::Compensate,
     |step| step.concurrency = 1,
+    |step| step.let_in = false,
 ];
 
 fn changed(act: &Act, member: usize, change: &dyn Fn(&mut Member)) -> Act {

@@ -7,6 +7,7 @@
 
 mod context;
 mod facts;
+mod list;
 mod pass;
 mod spot;
 mod state;

@@ -48,6 +48,8 @@ struct Through {
     state: usize,
     /// What the step does there; nothing for a problem of the end itself.
     step: Option<(Move, Mark)>,
+    /// The conditions that the output decides.
+    decides: Vec<(usize, bool)>,
     aim: Option<At>,
 }
 
@@ -134,7 +136,7 @@ impl<'a> Pass<'a> {
         let mut moves = Vec::new();
         let mut contexts = Vec::new();
         if fold.blocked || state.mode.stops_midway() {
-            moves.extend(self.not_begun(place, s, &rest));
+            moves.extend(self.not_begun(place, s, &rest, fold.blocked));
         }
         if !fold.blocked {
             for decides in self.decisions(s, &rest, &fold) {
@@ -149,13 +151,13 @@ impl<'a> Pass<'a> {
         (moves, contexts)
     }
 
-    fn not_begun(&self, place: usize, s: usize, rest: &State) -> Option<Move> {
+    fn not_begun(&self, place: usize, s: usize, rest: &State, blocked: bool) -> Option<Move> {
         // Where nothing stops the run midway, only a parked step keeps another from beginning.
         if !rest.mode.stops_midway() && !rest.parked {
             return None;
         }
         let mut to = rest.clone();
-        to.kept |= to.mode == Mode::Cancelled;
+        to.kept |= to.mode == Mode::Cancelled && !blocked;
         to.show(self.sketch, &self.readers, s, None);
         to.forget(&self.readers, place);
         Some(Move { to, way: None, decides: Vec::new() })
@@ -168,16 +170,7 @@ impl<'a> Pass<'a> {
             return vec![Vec::new()];
         }
         let open = self.readers.asks[s].iter().filter(|asked| !rest.decided.iter().any(|(known, _)| known == *asked));
-        let mut choices = vec![Vec::new()];
-        for condition in open {
-            choices = choices
-                .into_iter()
-                .flat_map(|choice: Vec<(usize, bool)>| {
-                    [true, false].map(|answer| choice.iter().copied().chain([(*condition, answer)]).collect())
-                })
-                .collect();
-        }
-        choices
+        choices(open)
     }
 
     fn is_skipped(&self, step: &Step, fold: &Fold) -> bool {
@@ -214,7 +207,8 @@ impl<'a> Pass<'a> {
                 if effect.stops || refused {
                     return None;
                 }
-                to.kept |= effect.drained || effect.parks;
+                to.kept |= effect.drained;
+                to.rests |= effect.parks;
             }
             Mode::Fails => to.kept |= effect.stops,
             Mode::Straight | Mode::Output => {}
@@ -241,16 +235,18 @@ impl<'a> Pass<'a> {
             let (missing, readable) = self.output(state);
             let is_end = match state.mode {
                 Mode::Straight => state.parked || readable,
-                Mode::Fails | Mode::Cancelled => state.kept,
+                Mode::Fails => state.kept,
+                Mode::Cancelled => state.kept || (state.rests && !state.pivot),
                 Mode::Output => !missing.is_empty(),
             };
             let judged = is_end && !state.unjudged;
             let undone = is_end && state.mode != Mode::Straight && !state.pivot;
             ahead.push([is_end, judged, undone].map(|is| is.then_some(Cost::NONE)));
-            let through = Through { cost: last.reached[at].0, layer, state: at, step: None, aim: None };
+            let through =
+                Through { cost: last.reached[at].0, layer, state: at, step: None, decides: Vec::new(), aim: None };
             if is_end && state.mode == Mode::Output {
-                for problem in missing {
-                    note(best, problem, through.clone());
+                for (problem, decides) in missing {
+                    note(best, problem, Through { decides, ..through.clone() });
                 }
             }
             if judged {
@@ -264,14 +260,23 @@ impl<'a> Pass<'a> {
         self.layers[layer].ahead = ahead;
     }
 
-    /// Returns what the output may miss, and whether it can be made.
-    fn output(&self, state: &State) -> (Vec<Problem>, bool) {
+    /// Returns what the output may miss, each with the conditions that it takes, and whether it can be made.
+    fn output(&self, state: &State) -> (Vec<(Problem, Vec<(usize, bool)>)>, bool) {
         if state.mode.stops_midway() || state.parked {
             return (Vec::new(), false);
         }
-        // A condition that nobody asked before is open either way.
-        let context = Context { seen: state.output.clone(), decided: state.decided.clone() };
-        context.missing(&self.sketch.output, Reader::Output, false)
+        // A condition that nobody asked before is decided now, the same way wherever it stands.
+        let asks = &self.readers.output_asks;
+        let open = asks.iter().filter(|asked| !state.decided.iter().any(|(known, _)| known == *asked));
+        let (mut all, mut readable) = (Vec::new(), false);
+        for decides in choices(open) {
+            let decided = state.decided.iter().chain(&decides).copied().collect();
+            let context = Context { seen: state.output.clone(), decided };
+            let (missing, avoidable) = context.missing(&self.sketch.output, Reader::Output, false);
+            all.extend(missing.into_iter().map(|problem| (problem, decides.clone())));
+            readable |= avoidable;
+        }
+        (all, readable)
     }
 
     fn backward(&mut self, best: &mut BTreeMap<Problem, Through>, found: &mut Found) {
@@ -282,8 +287,10 @@ impl<'a> Pass<'a> {
                 let cost = self.layers[place].reached[at].0;
                 let (moves, contexts) = self.moves(place, &state);
                 let mut ahead: Ahead = [None; 3];
+                let mut stopped = false;
                 for step in moves {
                     let on = self.ahead_of(place + 1, &step.to);
+                    stopped |= on[0].is_some() && step.way.as_ref().is_some_and(|way| way.effect.drained);
                     for (best, on) in ahead.iter_mut().zip(on) {
                         let Some(on) = on.map(|on| on.and(step.cost())) else { continue };
                         *best = Some(best.map_or(on, |known| known.min(on)));
@@ -293,6 +300,9 @@ impl<'a> Pass<'a> {
                 if ahead[0].is_some() {
                     for (context, _) in &contexts {
                         found.reached.extend(context.parts.iter().copied());
+                        if stopped {
+                            found.reached.extend(context.drained.iter().copied());
+                        }
                         found.persons.extend(context.persons.iter().copied());
                     }
                 }
@@ -343,6 +353,7 @@ impl<'a> Pass<'a> {
                 layer: place,
                 state,
                 step: Some((step.clone(), mark.clone())),
+                decides: Vec::new(),
                 aim: Some(*at),
             };
             note(best, problem.clone(), through);
@@ -361,7 +372,8 @@ impl<'a> Pass<'a> {
         let to = self.layers[place].states[state].clone();
         let mark = Mark { cost: Cost::of(0, true), told: StepCourse::Waiting, undos: Vec::new() };
         let step = Some((Move { to, way: None, decides }, mark));
-        note(best, Problem::WaitsForEver(s), Through { cost, layer: place, state, step, aim: None });
+        let through = Through { cost, layer: place, state, step, decides: Vec::new(), aim: None };
+        note(best, Problem::WaitsForEver(s), through);
     }
 
     /// Tells the course that leads through a place.
@@ -400,6 +412,7 @@ impl<'a> Pass<'a> {
                 state = step.to;
             }
         }
+        course.conditions.extend(through.decides.iter().copied());
         course.stop = match mode {
             // Which step stopped it was noted when it was told.
             Mode::Straight | Mode::Fails => course.stop,
@@ -423,6 +436,16 @@ impl<'a> Pass<'a> {
             course.stop = Some(Stop::Failed(s));
         }
     }
+}
+
+/// Returns every way to decide conditions.
+fn choices<'a>(conditions: impl Iterator<Item = &'a usize>) -> Vec<Vec<(usize, bool)>> {
+    conditions.fold(vec![Vec::new()], |choices, condition| {
+        let decided = |choice: Vec<(usize, bool)>| {
+            [true, false].map(|answer| choice.iter().copied().chain([(*condition, answer)]).collect())
+        };
+        choices.into_iter().flat_map(decided).collect()
+    })
 }
 
 /// Keeps the cheapest place through which a course to a problem leads.

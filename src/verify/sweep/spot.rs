@@ -57,6 +57,8 @@ type Told = (Verdict, bool, bool, Vec<Left>, BTreeSet<Problem>);
 pub(super) struct Ends {
     pub ends: Vec<End>,
     pub parts: BTreeSet<Part>,
+    /// Parts that are reached only when the run was stopped meanwhile.
+    pub drained: BTreeSet<Part>,
     pub persons: BTreeSet<Person>,
 }
 
@@ -289,7 +291,11 @@ impl<'a> Search<'a> {
         let Some(confirm) = member.confirm.as_ref().filter(|_| self.is_unknown(&node, code)) else {
             return self.go(cost, Node { next: Next::Asked(code), ..node }, told);
         };
-        self.found.parts.insert(Part::Confirm(ix));
+        if node.draining {
+            self.found.drained.insert(Part::Confirm(ix));
+        } else {
+            self.found.parts.insert(Part::Confirm(ix));
+        }
         let answered = |answer| {
             let mut told = told.clone();
             told.last_mut().expect("a member is told of before its confirm").confirm = Some(answer);

@@ -46,6 +46,8 @@ pub(super) struct State {
     pub mode: Mode,
     /// The promise of the mode was kept: a step has failed, or something is left for the cancel to stop.
     pub kept: bool,
+    /// A run that rests parked is left for a cancel, not for a deadline, which does not go on then.
+    pub rests: bool,
     /// A step is parked, and the run will be.
     pub parked: bool,
     /// A point of no return is past.
@@ -140,6 +142,7 @@ impl State {
         Self {
             mode,
             kept: false,
+            rests: false,
             parked: false,
             pivot: false,
             unjudged: false,

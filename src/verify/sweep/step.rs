@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use super::context::{Context, Seen};
 use super::facts::{Facts, Slots};
+use super::list;
 use super::spot::{self, End, Left, Undoing, Verdict};
 use super::world::Stands;
 use super::{Class, Cost};
@@ -19,10 +20,10 @@ struct StepEnd {
     ending: StepEnding,
     via: Option<usize>,
     drained: bool,
-    /// Its items' ends; a step without items has one.
-    spots: Vec<End>,
-    pivot_past: bool,
-    problems: BTreeSet<Problem>,
+    /// How its call ended, if it made one.
+    call: Option<End>,
+    /// What a template of it missed before anything was called or waited for.
+    unreadable: Vec<Problem>,
     faults: u32,
     told: StepCourse,
 }
@@ -82,6 +83,8 @@ pub(super) struct Mark {
 pub(super) struct Ways {
     pub ways: Vec<Rc<Way>>,
     pub parts: BTreeSet<Part>,
+    /// Parts that are reached only when the run was stopped meanwhile.
+    pub drained: BTreeSet<Part>,
     pub persons: BTreeSet<Person>,
     /// It can wait for ever.
     pub for_ever: bool,
@@ -90,64 +93,90 @@ pub(super) struct Ways {
 /// Returns everything that can become of step `s` in a run of the class, when its needs have ended well.
 pub(super) fn ways(sketch: &Sketch, slots: &Slots, s: usize, skipped: bool, context: &Context, class: Class) -> Ways {
     let mut found = Ways::default();
-    let ends = ends(sketch, s, skipped, context, &mut found);
-    let mut index: HashMap<Effect, usize> = HashMap::new();
-    let mut all: Vec<Way> = Vec::new();
+    let step = &sketch.steps[s];
+    let (ends, items) = ends(sketch, s, skipped, context, &mut found);
+    let mut merged = Merged::default();
     for end in &ends {
-        for one in endings_of(sketch, slots, s, end, context, class) {
-            let cost = Cost::of(end.faults, begins(&end.told));
-            let nth = *index.entry(one.effect.clone()).or_insert_with(|| {
-                all.push(Way {
-                    effect: one.effect.clone(),
-                    cost,
-                    told: end.told.clone(),
-                    undos: one.undos.clone(),
-                    owed: BTreeSet::new(),
-                    marks: BTreeMap::new(),
-                });
-                all.len() - 1
+        let cost = Cost::of(end.faults, begins(&end.told));
+        let settled = match &end.call {
+            Some(call) => settle(sketch, slots, s, call, context, class),
+            None => vec![Settled { facts: slots.none(), ..Settled::default() }],
+        };
+        for one in settled {
+            let ending = Ended { ending: end.ending, via: end.via, drained: end.drained, pivot_past: false };
+            let mark = || Mark { cost, told: end.told.clone(), undos: one.undos.clone() };
+            let read_in_vain = end.unreadable.iter().map(|problem| ((problem.clone(), At::Any), mark()));
+            let marks = one.problems.iter().map(|problem| (problem.clone(), mark())).chain(read_in_vain).collect();
+            merged.add(Way {
+                effect: effect(slots, s, step, ending, one.incomplete, &one.facts),
+                cost,
+                told: end.told.clone(),
+                undos: one.undos.clone(),
+                owed: one.owed,
+                marks,
             });
-            let way = &mut all[nth];
-            if cost < way.cost {
-                (way.cost, way.told, way.undos) = (cost, end.told.clone(), one.undos.clone());
-            }
-            way.owed.extend(one.owed);
-            let problems = end.problems.iter().map(|problem| (problem.clone(), At::Any));
-            for (problem, at) in problems.chain(one.problems) {
-                let mark = || Mark { cost, told: end.told.clone(), undos: one.undos.clone() };
-                let known = way.marks.entry((problem, at)).or_insert_with(mark);
-                if cost < known.cost {
-                    *known = mark();
-                }
-            }
         }
     }
-    found.ways = all.into_iter().map(Rc::new).collect();
+    for way in items.iter().flat_map(|items| list::ways(sketch, slots, s, items, context, class)) {
+        merged.add(way);
+    }
+    found.ways = merged.ways.into_iter().map(Rc::new).collect();
     found
+}
+
+/// Ways that differ for somebody; those that nobody can tell apart are one.
+#[derive(Default)]
+struct Merged {
+    index: HashMap<Effect, usize>,
+    ways: Vec<Way>,
+}
+
+impl Merged {
+    fn add(&mut self, way: Way) {
+        let Some(&known) = self.index.get(&way.effect) else {
+            self.index.insert(way.effect.clone(), self.ways.len());
+            return self.ways.push(way);
+        };
+        let known = &mut self.ways[known];
+        known.owed.extend(way.owed);
+        for (problem, mark) in way.marks {
+            match known.marks.get(&problem) {
+                Some(known) if known.cost <= mark.cost => {}
+                _ => drop(known.marks.insert(problem, mark)),
+            }
+        }
+        if way.cost < known.cost {
+            (known.cost, known.told, known.undos) = (way.cost, way.told, way.undos);
+        }
+    }
 }
 
 fn begins(told: &StepCourse) -> bool {
     !matches!(told, StepCourse::Skipped)
 }
 
-fn ends(sketch: &Sketch, s: usize, skipped: bool, context: &Context, found: &mut Ways) -> Vec<StepEnd> {
+/// Returns the ends of a step, and those of its items if it has any.
+fn ends(
+    sketch: &Sketch,
+    s: usize,
+    skipped: bool,
+    context: &Context,
+    found: &mut Ways,
+) -> (Vec<StepEnd>, Option<Vec<End>>) {
     let step = &sketch.steps[s];
     let plain = |ending, told| StepEnd {
         ending,
         via: None,
         drained: false,
-        spots: Vec::new(),
-        pivot_past: false,
-        problems: BTreeSet::new(),
+        call: None,
+        unreadable: Vec::new(),
         faults: 0,
         told,
     };
-    let unreadable = |missing: Vec<Problem>| StepEnd {
-        problems: missing.into_iter().collect(),
-        ..plain(StepEnding::Failed, StepCourse::Unreadable)
-    };
+    let unreadable =
+        |missing: Vec<Problem>| StepEnd { unreadable: missing, ..plain(StepEnding::Failed, StepCourse::Unreadable) };
     if skipped && !step.needs.is_empty() && step.on_skip != Some(OnSkip::Run) {
-        return vec![plain(StepEnding::Skipped, StepCourse::Skipped)];
+        return (vec![plain(StepEnding::Skipped, StepCourse::Skipped)], None);
     }
     let mut ends = Vec::new();
     if let Some(when) = &step.when {
@@ -160,7 +189,7 @@ fn ends(sketch: &Sketch, s: usize, skipped: bool, context: &Context, found: &mut
             ends.push(plain(StepEnding::Skipped, StepCourse::Skipped));
         }
         if !answers.contains(&true) {
-            return ends;
+            return (ends, None);
         }
     }
     match &step.act {
@@ -171,14 +200,14 @@ fn ends(sketch: &Sketch, s: usize, skipped: bool, context: &Context, found: &mut
             }
             if avoidable {
                 found.parts.insert(Part::Step(s));
-                let pivot_past = step.pivot;
-                ends.push(StepEnd { pivot_past, ..plain(StepEnding::Ok, StepCourse::Waited) });
+                ends.push(plain(StepEnding::Ok, StepCourse::Waited));
                 if wait.signal && wait.limited {
                     ends.push(StepEnd { faults: 1, ..plain(StepEnding::Failed, StepCourse::Missed) });
                 }
                 found.for_ever = wait.signal && !wait.limited && !sketch.deadline;
                 ends.push(StepEnd { drained: true, ..plain(StepEnding::Failed, StepCourse::Waiting) });
             }
+            (ends, None)
         }
         Act::Call(members) => {
             let listed = step.items.as_ref().map(|reads| context.missing(reads, Reader::Items(s), false));
@@ -187,24 +216,24 @@ fn ends(sketch: &Sketch, s: usize, skipped: bool, context: &Context, found: &mut
                     ends.push(unreadable(missing));
                 }
                 if !avoidable {
-                    return ends;
+                    return (ends, None);
                 }
             }
             found.parts.insert(Part::Step(s));
             let searched = spot::search(s, members, step.on_error, step.pivot, context);
             found.parts.extend(searched.parts);
+            found.drained = searched.drained;
             found.persons.extend(searched.persons);
             if step.items.is_some() {
-                ends.extend(lists(step, &searched.ends));
-            } else {
-                ends.extend(searched.ends.into_iter().map(|end| single(step, end)));
+                return (ends, Some(searched.ends));
             }
+            ends.extend(searched.ends.into_iter().map(single));
+            (ends, None)
         }
     }
-    ends
 }
 
-fn ending_of(verdict: Verdict) -> StepEnding {
+pub(super) fn ending_of(verdict: Verdict) -> StepEnding {
     match verdict {
         Verdict::By(_) => StepEnding::Ok,
         Verdict::Failed => StepEnding::Failed,
@@ -212,168 +241,130 @@ fn ending_of(verdict: Verdict) -> StepEnding {
     }
 }
 
-fn may_have_happened(ending: StepEnding) -> bool {
+/// Whether a point of no return that ended so is past.
+pub(super) fn may_have_happened(ending: StepEnding) -> bool {
     matches!(ending, StepEnding::Ok | StepEnding::Unknown)
 }
 
-fn single(step: &Step, end: End) -> StepEnd {
-    let ending = ending_of(end.verdict);
+fn single(end: End) -> StepEnd {
     let via = match end.verdict {
         Verdict::By(member) => Some(member),
         Verdict::Failed | Verdict::Unknown => None,
     };
     StepEnd {
-        ending,
+        ending: ending_of(end.verdict),
         via,
         drained: end.drained,
-        pivot_past: step.pivot && may_have_happened(ending),
-        problems: end.problems.clone(),
+        unreadable: Vec::new(),
         faults: end.faults,
         told: StepCourse::Called(vec![end.told.clone()]),
-        spots: vec![end],
+        call: Some(end),
     }
 }
 
-/// The ends of a step with items, of which there are none, one or two.
-fn lists(step: &Step, ends: &[End]) -> Vec<StepEnd> {
-    let goes_on = step.on_error == OnError::Continue;
-    let mut lists = vec![list(step, &[], StepEnding::Ok, false)];
-    for first in ends {
-        // One item.
-        let whole = if goes_on { StepEnding::Ok } else { ending_of(first.verdict) };
-        lists.push(list(step, &[first], whole, first.drained));
-        let bad = !matches!(first.verdict, Verdict::By(_));
-        // Two items: after a failure, or in a drain, no new one begins.
-        if step.concurrency <= 1 && (first.drained || (bad && !goes_on)) {
-            let ending = if bad { ending_of(first.verdict) } else { StepEnding::Failed };
-            lists.push(list(step, &[first], ending, first.drained));
+/// What becomes of a call that has ended when the run ends.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Settled {
+    /// What it adds to the facts of the invariants.
+    pub facts: Facts,
+    /// An undo of it fails, so that nothing is said of the end.
+    pub incomplete: bool,
+    pub problems: Vec<(Problem, At)>,
+    pub undos: Vec<(Spot, UndoEnd)>,
+    pub owed: BTreeSet<MemberIx>,
+}
+
+/// Returns everything that can become of a call when a run of the class ends.
+pub(super) fn settle(
+    sketch: &Sketch,
+    slots: &Slots,
+    s: usize,
+    call: &End,
+    context: &Context,
+    class: Class,
+) -> Vec<Settled> {
+    let members = sketch.steps[s].members();
+    let problems = call.problems.iter().map(|problem| (problem.clone(), At::Any)).collect();
+    let first = Settled { facts: slots.none(), incomplete: call.incomplete, problems, ..Settled::default() };
+    let mut all: Vec<(Settled, Vec<Left>)> = vec![(first, Vec::new())];
+    for left in &call.left {
+        let (Class::Undone, true, Some(undo)) = (class, left.owed, &members[left.member].undo) else {
+            all.iter_mut().for_each(|(_, finals)| finals.push(*left));
             continue;
-        }
-        for second in ends {
-            let drained = first.drained || second.drained;
-            let mut endings = [first, second].map(|end| ending_of(end.verdict)).to_vec();
-            // The step ends as the item that failed first, whichever that was.
-            endings.retain(|ending| !goes_on && *ending != StepEnding::Ok);
-            endings.dedup();
-            if endings.is_empty() {
-                endings.push(StepEnding::Ok);
-            }
-            lists.extend(endings.into_iter().map(|ending| list(step, &[first, second], ending, drained)));
-        }
-    }
-    lists
-}
-
-fn list(step: &Step, items: &[&End], ending: StepEnding, drained: bool) -> StepEnd {
-    let past = items.iter().any(|end| may_have_happened(ending_of(end.verdict)));
-    StepEnd {
-        ending,
-        via: None,
-        drained,
-        spots: items.iter().map(|end| (*end).clone()).collect(),
-        pivot_past: step.pivot && (past || may_have_happened(ending)),
-        problems: items.iter().flat_map(|end| end.problems.iter().cloned()).collect(),
-        faults: items.iter().map(|end| end.faults).sum(),
-        told: StepCourse::Called(items.iter().map(|end| end.told.clone()).collect()),
-    }
-}
-
-/// An end with what becomes of it when the run ends.
-#[derive(Clone)]
-struct Ending {
-    finals: Vec<Final>,
-    effect: Effect,
-    problems: Vec<(Problem, At)>,
-    undos: Vec<(Spot, UndoEnd)>,
-    owed: BTreeSet<MemberIx>,
-}
-
-/// What stands of a member at the end of the run.
-#[derive(Clone, Copy)]
-struct Final {
-    left: Left,
-    by: bool,
-}
-
-fn endings_of(sketch: &Sketch, slots: &Slots, s: usize, end: &StepEnd, context: &Context, class: Class) -> Vec<Ending> {
-    let step = &sketch.steps[s];
-    let members = step.members();
-    let incomplete = end.spots.iter().any(|spot| spot.incomplete);
-    let mut all = vec![Ending {
-        finals: Vec::new(),
-        effect: effect(slots, s, step, end, incomplete),
-        problems: Vec::new(),
-        undos: Vec::new(),
-        owed: BTreeSet::new(),
-    }];
-    for (nth, spot) in end.spots.iter().enumerate() {
-        let item = step.items.as_ref().map(|_| u32::try_from(nth).unwrap_or(u32::MAX));
-        for left in &spot.left {
-            let by = spot.verdict == Verdict::By(left.member);
-            let (Class::Undone, true, Some(undo)) = (class, left.owed, &members[left.member].undo) else {
-                all.iter_mut().for_each(|ending| ending.finals.push(Final { left: *left, by }));
-                continue;
-            };
-            let ix = (s, left.member);
-            let at = Spot { step: s, item, member: left.member };
-            let undoing = Undoing { member: &members[left.member], undo, ix, own: left.succeeded, denied: left.denied };
-            let outcomes = undoing.outcomes(context, left.trace);
-            let mut more = Vec::new();
-            for ending in all {
-                for outcome in &outcomes {
-                    // A failure that need not be is a run like this one that ends with a person.
-                    if outcome.after.is_none() && outcome.faults > 0 {
-                        continue;
-                    }
-                    let mut ending = ending.clone();
-                    ending.owed.insert(ix);
-                    ending.problems.extend(outcome.problems.iter().map(|problem| (problem.clone(), At::Undone)));
-                    ending.effect.incomplete |= outcome.after.is_none();
-                    let undone = if outcome.after.is_some() { UndoEnd::Done } else { UndoEnd::Failed };
-                    ending.undos.push((at, undone));
-                    let trace = outcome.after.unwrap_or(left.trace);
-                    ending.finals.push(Final { left: Left { trace, ..*left }, by });
-                    more.push(ending);
-                }
-            }
-            all = more;
-        }
-    }
-    let judged = all.into_iter().map(|mut ending| {
-        for Final { left, by } in std::mem::take(&mut ending.finals) {
-            let member = &members[left.member];
-            let ix = (s, left.member);
-            let Some(effect) = member.effect else { continue };
-            let undone = member.undo.as_ref().and_then(|undo| undo.undone.as_deref());
-            slots.note(&mut ending.effect.facts, effect, undone, left.trace);
-            if member.harmless {
+        };
+        let ix = (s, left.member);
+        let at = Spot { step: s, item: None, member: left.member };
+        let undoing = Undoing { member: &members[left.member], undo, ix, own: left.succeeded, denied: left.denied };
+        let mut more = Vec::new();
+        for outcome in undoing.outcomes(context, left.trace) {
+            // A failure that need not be is a run like this one that ends with a person.
+            if outcome.after.is_none() && outcome.faults > 0 {
                 continue;
             }
-            if left.trace.stands == Stands::Twice {
-                ending.problems.push((Problem::Twice(ix), At::Judged));
-            }
-            match class {
-                Class::Completed if left.trace.is_left() && !by => {
-                    ending.problems.push((Problem::LeftByCompleted(ix), At::Judged));
-                }
-                Class::Undone if left.trace.is_left() => {
-                    ending.problems.push((Problem::LeftByUndone(ix), At::Judged));
-                }
-                Class::Completed | Class::Undone => {}
+            for (settled, finals) in &all {
+                let (mut settled, mut finals) = (settled.clone(), finals.clone());
+                settled.owed.insert(ix);
+                settled.problems.extend(outcome.problems.iter().map(|problem| (problem.clone(), At::Undone)));
+                settled.incomplete |= outcome.after.is_none();
+                settled.undos.push((at, if outcome.after.is_some() { UndoEnd::Done } else { UndoEnd::Failed }));
+                finals.push(Left { trace: outcome.after.unwrap_or(left.trace), ..*left });
+                more.push((settled, finals));
             }
         }
-        if ending.effect.incomplete {
-            ending.effect.facts = slots.none();
+        all = more;
+    }
+    let judged = all.into_iter().map(|(mut settled, finals)| {
+        for left in finals {
+            judge(sketch, slots, s, call.verdict == Verdict::By(left.member), left, class, &mut settled);
         }
-        ending
+        if settled.incomplete {
+            settled.facts = slots.none();
+        }
+        settled
     });
     judged.collect()
 }
 
-fn effect(slots: &Slots, s: usize, step: &Step, end: &StepEnd, incomplete: bool) -> Effect {
+/// Notes what stands of a member at the end of the run, by which its step succeeded or not.
+fn judge(sketch: &Sketch, slots: &Slots, s: usize, by: bool, left: Left, class: Class, settled: &mut Settled) {
+    let member = &sketch.steps[s].members()[left.member];
+    let ix = (s, left.member);
+    let Some(effect) = member.effect else { return };
+    let undone = member.undo.as_ref().and_then(|undo| undo.undone.as_deref());
+    slots.note(&mut settled.facts, effect, undone, left.trace);
+    if member.harmless {
+        return;
+    }
+    if left.trace.stands == Stands::Twice {
+        settled.problems.push((Problem::Twice(ix), At::Judged));
+    }
+    match class {
+        Class::Completed if left.trace.is_left() && !by => {
+            settled.problems.push((Problem::LeftByCompleted(ix), At::Judged));
+        }
+        Class::Undone if left.trace.is_left() => settled.problems.push((Problem::LeftByUndone(ix), At::Judged)),
+        Class::Completed | Class::Undone => {}
+    }
+}
+
+/// How a step ended, for others.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ended {
+    pub ending: StepEnding,
+    pub via: Option<usize>,
+    pub drained: bool,
+    /// An item of it is past, whatever the step came to.
+    pub pivot_past: bool,
+}
+
+/// Returns what others can tell of the end of a step.
+pub(super) fn effect(slots: &Slots, s: usize, step: &Step, end: Ended, incomplete: bool, of_calls: &Facts) -> Effect {
     let bad = matches!(end.ending, StepEnding::Failed | StepEnding::Unknown);
     let mut facts = slots.none();
-    slots.note_step(&mut facts, s, end.ending);
+    if !incomplete {
+        slots.note_step(&mut facts, s, end.ending);
+        Slots::add(&mut facts, of_calls);
+    }
     Effect {
         seen: if end.drained { Seen::default() } else { Seen::ended(end.ending, end.via) },
         skipped: end.ending == StepEnding::Skipped,
@@ -381,7 +372,7 @@ fn effect(slots: &Slots, s: usize, step: &Step, end: &StepEnd, incomplete: bool)
         drained: end.drained,
         stops: bad && !end.drained && step.on_error == OnError::Compensate,
         parks: bad && !end.drained && step.on_error == OnError::Park,
-        pivot_past: end.pivot_past,
+        pivot_past: step.pivot && (end.pivot_past || may_have_happened(end.ending)),
         incomplete,
         facts,
     }

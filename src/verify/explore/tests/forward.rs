@@ -169,14 +169,14 @@ const OK: Attempt = Attempt::Succeeded;
 const BAD: Attempt = Attempt::Failed(0, World::Nothing);
 
 #[test]
-fn a_list_has_none_one_or_two_items() {
+fn a_list_has_none_or_some_items() {
     let list = two_items(OnError::Compensate, 16);
-    let rules = Rules::new(&list);
+    let rules = Rules::new(&list, ITEMS);
     let begun = rules.own_moves(&State::new(&list));
     let many: Vec<(Stage, usize)> =
         begun.iter().map(|after| (stage(&after.state), after.state.steps[0].items)).collect();
     let done = Stage::Ended(Verdict::Succeeded(None));
-    assert_eq!(many, [(done, 0), (Stage::Calling, 1), (Stage::Calling, 2)]);
+    assert_eq!(many, [(done, 0), (Stage::Calling, 1), (Stage::Calling, 2), (Stage::Calling, 3)]);
 }
 
 #[test]

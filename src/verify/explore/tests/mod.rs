@@ -4,6 +4,7 @@ mod attempts;
 mod backward;
 mod forward;
 mod judge;
+mod lists;
 mod search;
 mod world;
 
@@ -15,11 +16,12 @@ use crate::verify::sketch::{
     Act, Aspect, Confirm, Decision, Failing, IfAbsent, Invariant, Member, OnError, Read, Repeat, Site, Sketch, Step,
     Truth, Undo, Wait,
 };
+use crate::verify::sweep::sweep;
 
 use super::after::{After, Told};
-use super::explore;
 use super::rules::Rules;
 use super::state::State;
+use super::{ITEMS, explore};
 
 /// A workflow of these steps, each after those it needs: `s0`, `s1`, ...
 fn sketch(steps: Vec<Step>) -> Sketch {
@@ -43,6 +45,7 @@ fn step(act: Act) -> Step {
         pivot: false,
         items: None,
         concurrency: 16,
+        let_in: true,
         act,
         site: Site::default(),
     }
@@ -161,15 +164,27 @@ fn never(text: &str) -> Invariant {
     Invariant { text: text.to_owned(), formula, site: Site::default() }
 }
 
+/// Explores a workflow; the sweep must find the same.
+#[track_caller]
 fn run(sketch: &Sketch) -> Found {
-    explore(sketch, 100_000).expect("it is small")
+    let found = explore(sketch, 100_000).expect("it is small");
+    let swept = sweep(sketch, 100_000).expect("it is small");
+    let faults = |found: &Found| -> BTreeMap<Problem, u32> {
+        found.problems.iter().map(|(problem, course)| (problem.clone(), course.faults)).collect()
+    };
+    assert_eq!(faults(&swept), faults(&found), "problems, by the sweep and by the explorer");
+    assert_eq!(swept.persons, found.persons, "persons, by the sweep and by the explorer");
+    assert_eq!(swept.reached, found.reached, "parts, by the sweep and by the explorer");
+    found
 }
 
 /// Returns the problems with the faults that each takes.
+#[track_caller]
 fn problems(sketch: &Sketch) -> BTreeMap<Problem, u32> {
     run(sketch).problems.into_iter().map(|(problem, course)| (problem, course.faults)).collect()
 }
 
+#[track_caller]
 fn persons(sketch: &Sketch) -> BTreeSet<Person> {
     run(sketch).persons
 }
@@ -198,7 +213,7 @@ struct Walk<'s> {
 
 impl<'s> Walk<'s> {
     fn new(sketch: &'s Sketch) -> Self {
-        Self { rules: Rules::new(sketch), state: State::new(sketch) }
+        Self { rules: Rules::new(sketch, ITEMS), state: State::new(sketch) }
     }
 
     /// Makes the first move of which this is told.
@@ -227,6 +242,8 @@ impl<'s> Walk<'s> {
     }
 
     fn all_moves(&self) -> impl Iterator<Item = After> {
-        self.rules.own_moves(&self.state).into_iter().chain(self.rules.outer_moves(&self.state))
+        let own = self.rules.own_moves(&self.state);
+        let outer = self.rules.outer_moves(&self.state, own.is_empty());
+        own.into_iter().chain(outer)
     }
 }

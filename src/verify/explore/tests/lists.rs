@@ -1,0 +1,99 @@
+//! Lists, whatever number of items they have, and what both searches once got wrong.
+
+use super::*;
+use crate::verify::explore::explore_lists;
+use crate::verify::findings::{Missing, Reader};
+
+/// A list with so many places, whose items nobody has to let in.
+fn list(concurrency: u32, step: Step) -> Step {
+    Step { items: Some(Vec::new()), concurrency, let_in: false, ..step }
+}
+
+#[test]
+fn a_list_with_two_places_is_cut_short_with_a_third_item_left() {
+    let mut cut = sketch(vec![list(2, one(charge_by_key()))]);
+    cut.invariants = vec![never("charged and s0.failed")];
+    let expected = [(Problem::LeftByUndone((0, 0)), 1), (Problem::Invariant(0), 1)];
+    shows(&cut, &expected);
+    let faults = |items: usize| -> BTreeMap<Problem, u32> {
+        let found = explore_lists(&cut, items, 100_000).expect("it is small");
+        found.problems.into_iter().map(|(problem, course)| (problem, course.faults)).collect()
+    };
+    assert!(!faults(2).contains_key(&Problem::Invariant(0)), "two items are not enough");
+    assert_eq!(faults(4), BTreeMap::from(expected), "and a fourth shows nothing new");
+}
+
+#[test]
+fn a_pivot_of_which_all_items_failed_is_undone_though_some_are_left() {
+    let lookup = Member { endings: vec![unclear()], confirm: Some(confirm(false)), ..charge_by_key() };
+    let pivot = Step { pivot: true, on_error: OnError::Continue, ..one(lookup) };
+    // An item is cut short in the cancel, found not done by `confirm`, and lands later.
+    shows(
+        &sketch(vec![list(1, pivot.clone())]),
+        &[(Problem::LeftByUndone((0, 0)), 2), (Problem::LeftByCompleted((0, 0)), 1)],
+    );
+    shows(&sketch(vec![list(2, pivot)]), &[(Problem::LeftByUndone((0, 0)), 3), (Problem::LeftByCompleted((0, 0)), 1)]);
+}
+
+#[test]
+fn a_list_is_stopped_before_its_first_item_only_if_that_has_to_be_let_in() {
+    let fails = Member { endings: vec![clear()], ..charge_by_key() };
+    let mut stopped = sketch(vec![on_error(OnError::Continue, list(1, one(fails)))]);
+    stopped.invariants = vec![never("s0.failed and not charged")];
+    // The item under way has to fail too.
+    assert_eq!(problems(&stopped)[&Problem::Invariant(0)], 2);
+    stopped.steps[0].let_in = true;
+    assert_eq!(problems(&stopped)[&Problem::Invariant(0)], 1);
+}
+
+#[test]
+fn three_things_may_need_three_items_and_more() {
+    let of = |effect: usize, endings: Vec<Failing>| Member { effect: Some(effect), endings, ..charge() };
+    let members = vec![of(0, vec![taken_by(1, clear())]), of(1, vec![taken_by(2, clear())]), of(2, vec![clear()])];
+    let mut three = sketch(vec![list(1, call(members))]);
+    three.effects.push("told".to_owned());
+    three.invariants = vec![never("charged and sent and told"), never("charged and sent and told and s0.failed")];
+    let found = sweep(&three, 10_000).expect("it is small");
+    let faults = |ix: usize| found.problems.get(&Problem::Invariant(ix)).map(|course| course.faults);
+    // The second of the items fails once, the third twice, which are three calls; then a fourth fails, or a cancel comes.
+    assert_eq!((faults(0), faults(1)), (Some(3), Some(4)));
+    let explored = explore_lists(&three, 3, 100_000).expect("it is small");
+    assert_eq!(explored.problems[&Problem::Invariant(0)].faults, 3);
+}
+
+#[test]
+fn a_condition_is_the_same_wherever_the_output_names_it() {
+    let never_read = Truth::All(vec![Truth::Free(0), Truth::Not(Box::new(Truth::Free(0)))]);
+    let mut twice = sketch(vec![fine()]);
+    twice.output = vec![Read { when: never_read, ..read(0, Aspect::Error) }];
+    shows(&twice, &[]);
+    twice.output[0].when = Truth::All(vec![Truth::Free(0), Truth::Free(0)]);
+    let missing = Missing { reader: Reader::Output, read: 0, step: 0, what: Aspect::Error };
+    shows(&twice, &[(Problem::Missing(missing), 0)]);
+    let found = sweep(&twice, 1_000).expect("it is small");
+    assert_eq!(found.problems[&Problem::Missing(missing)].conditions, BTreeMap::from([(0, true)]));
+}
+
+#[test]
+fn a_confirm_behind_a_pivot_is_not_asked_if_nothing_stops_the_run_there() {
+    let pivot = Step { pivot: true, ..fine() };
+    // A step that does nothing may be repeated; only a drain leaves it unknown.
+    let asked = after(&[0], one(Member { confirm: Some(confirm(false)), ..member() }));
+    let mut behind = sketch(vec![pivot, asked]);
+    assert!(!run(&behind).reached.contains(&Part::Confirm((1, 0))));
+    behind.deadline = true;
+    assert!(run(&behind).reached.contains(&Part::Confirm((1, 0))));
+}
+
+#[test]
+fn a_deadline_does_not_come_to_a_run_that_rests_parked() {
+    let unknown = Member { endings: vec![unclear()], ..charge_by_key() };
+    let pivot = Step { pivot: true, on_error: OnError::Park, ..one(unknown) };
+    let mut parked = Sketch { deadline: true, ..sketch(vec![pivot]) };
+    // Its deadline may come while the pivot is under way, and find it done; that is told of the pivot.
+    assert_eq!(persons(&parked), BTreeSet::from([Person::Parked(0), Person::PastPivot(0)]));
+    // A pivot that shows to be unknown only by an attempt's end is parked, and stays so.
+    let Act::Call(members) = &mut parked.steps[0].act else { unreachable!("it calls") };
+    members[0].confirm = Some(confirm(false));
+    assert_eq!(persons(&parked), BTreeSet::from([Person::Parked(0), Person::PastPivot(0)]));
+}

@@ -1,0 +1,252 @@
+//! Everything that can become of a step with items, however many there are.
+//!
+//! One item is added after the other, in the order in which they end, until nothing new comes of another. What is told
+//! apart of a list does not grow with it: how its first bad item ended, what has happened in at least one item, whether
+//! the run's stop met it, and how many items were under way then, up to two. So this ends, and covers every number of
+//! items; a bound such as two or three would not: three facts of an invariant may need three items, and a fourth that
+//! is left over.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::rc::Rc;
+
+use super::context::Context;
+use super::facts::{Facts, Slots};
+use super::spot::End;
+use super::step::{At, Ended, Mark, Way, effect, ending_of, may_have_happened, settle};
+use super::{Class, Cost};
+use crate::verify::findings::{MemberCourse, MemberIx, Problem, Spot, StepCourse, UndoEnd};
+use crate::verify::sketch::{OnError, Sketch, Step, StepEnding};
+
+/// More items than this side by side come to nothing that so many do not come to: each further one can end as one of them.
+const PLACES: u32 = 2;
+
+/// What is told apart of an item.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Kind {
+    ending: StepEnding,
+    drained: bool,
+    incomplete: bool,
+    facts: Facts,
+}
+
+/// What is told apart of a list, of which some items have ended.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Listed {
+    /// How the first ended that ended badly.
+    bad: Option<StepEnding>,
+    /// No further one begins since.
+    over: bool,
+    /// One ended after the run was stopped.
+    drained: bool,
+    /// How many were under way at once at the end: from the first that is not passed over, or from the stop of the run.
+    busy: u32,
+    /// A point of no return is past.
+    past: bool,
+    incomplete: bool,
+    facts: Facts,
+}
+
+/// What an item is told by.
+type Told = (Vec<MemberCourse>, Vec<(Spot, UndoEnd)>);
+
+/// The items of a list, the last first.
+#[derive(Clone, Debug)]
+struct Chain(Option<Rc<(Rc<Told>, Chain)>>);
+
+/// The cheapest course to something, and to each problem on the way.
+#[derive(Clone, Debug)]
+struct Courses<T> {
+    cost: Cost,
+    told: T,
+    owed: BTreeSet<MemberIx>,
+    marks: BTreeMap<(Problem, At), (Cost, T)>,
+}
+
+impl<T> Courses<T> {
+    /// Takes over what is cheaper, and tells whether anything was.
+    fn improve(&mut self, by: Self) -> bool {
+        let mut better = by.cost < self.cost;
+        if better {
+            (self.cost, self.told) = (by.cost, by.told);
+        }
+        let owed = self.owed.len();
+        self.owed.extend(by.owed);
+        better |= self.owed.len() > owed;
+        for (problem, mark) in by.marks {
+            if self.marks.get(&problem).is_none_or(|known| mark.0 < known.0) {
+                self.marks.insert(problem, mark);
+                better = true;
+            }
+        }
+        better
+    }
+}
+
+/// Returns everything that can become of a list whose items end so.
+pub(super) fn ways(
+    sketch: &Sketch,
+    slots: &Slots,
+    s: usize,
+    ends: &[End],
+    context: &Context,
+    class: Class,
+) -> Vec<Way> {
+    let step = &sketch.steps[s];
+    let kinds = kinds(sketch, slots, s, ends, context, class);
+    let mut index: HashMap<Listed, usize> = HashMap::new();
+    let empty =
+        Listed { bad: None, over: false, drained: false, busy: 0, past: false, incomplete: false, facts: slots.none() };
+    let nothing = Courses { cost: Cost::of(0, true), told: Chain(None), owed: BTreeSet::new(), marks: BTreeMap::new() };
+    index.insert(empty.clone(), 0);
+    let mut lists = vec![(empty, nothing)];
+    let mut open = VecDeque::from([0]);
+    while let Some(at) = open.pop_front() {
+        for (kind, item) in &kinds {
+            let (list, courses) = &lists[at];
+            let Some(longer) = with(step, list, kind, slots) else { continue };
+            let courses = after(courses, item);
+            match index.get(&longer) {
+                Some(&known) => {
+                    if lists[known].1.improve(courses) && !open.contains(&known) {
+                        open.push_back(known);
+                    }
+                }
+                None => {
+                    index.insert(longer.clone(), lists.len());
+                    open.push_back(lists.len());
+                    lists.push((longer, courses));
+                }
+            }
+        }
+    }
+    let mut ways = Vec::new();
+    for (list, courses) in &lists {
+        for (ending, drained) in endings(step, list) {
+            let end = Ended { ending, via: None, drained, pivot_past: list.past };
+            let mark = |(cost, told): &(Cost, Chain)| {
+                let (told, undos) = told.in_order();
+                Mark { cost: *cost, told, undos }
+            };
+            let (told, undos) = courses.told.in_order();
+            ways.push(Way {
+                effect: effect(slots, s, step, end, list.incomplete, &list.facts),
+                cost: courses.cost,
+                told,
+                undos,
+                owed: courses.owed.clone(),
+                marks: courses.marks.iter().map(|(problem, course)| (problem.clone(), mark(course))).collect(),
+            });
+        }
+    }
+    ways
+}
+
+/// Returns what is told apart of the ends of items, each with the cheapest course.
+fn kinds(
+    sketch: &Sketch,
+    slots: &Slots,
+    s: usize,
+    ends: &[End],
+    context: &Context,
+    class: Class,
+) -> Vec<(Kind, Courses<Rc<Told>>)> {
+    let mut index: HashMap<Kind, usize> = HashMap::new();
+    let mut kinds: Vec<(Kind, Courses<Rc<Told>>)> = Vec::new();
+    for end in ends {
+        let cost = Cost::of(end.faults, true);
+        for one in settle(sketch, slots, s, end, context, class) {
+            let told = Rc::new((end.told.clone(), one.undos));
+            let marks = one.problems.into_iter().map(|problem| (problem, (cost, Rc::clone(&told)))).collect();
+            let courses = Courses { cost, told, owed: one.owed, marks };
+            let ending = ending_of(end.verdict);
+            let kind = Kind { ending, drained: end.drained, incomplete: one.incomplete, facts: one.facts };
+            match index.get(&kind) {
+                Some(&known) => drop(kinds[known].1.improve(courses)),
+                None => {
+                    index.insert(kind.clone(), kinds.len());
+                    kinds.push((kind, courses));
+                }
+            }
+        }
+    }
+    kinds
+}
+
+/// Returns the list with one item more, which ends after the others; nothing if none can end so there.
+fn with(step: &Step, list: &Listed, item: &Kind, slots: &Slots) -> Option<Listed> {
+    let bad = item.ending != StepEnding::Ok;
+    let stops = bad && step.on_error != OnError::Continue;
+    // What ended well before the stop might as well have ended before the first that did not.
+    if !item.drained && (list.drained || (list.over && !stops)) {
+        return None;
+    }
+    let busy = list.busy + u32::from(item.drained || stops);
+    if step.concurrency <= PLACES && busy > step.concurrency {
+        return None;
+    }
+    let incomplete = list.incomplete || item.incomplete;
+    let mut facts = list.facts.clone();
+    Slots::add(&mut facts, &item.facts);
+    Some(Listed {
+        bad: list.bad.or(bad.then_some(item.ending)),
+        over: list.over || (stops && !item.drained),
+        drained: list.drained || item.drained,
+        busy: busy.min(PLACES),
+        past: list.past || (step.pivot && may_have_happened(item.ending)),
+        incomplete,
+        facts: if incomplete { slots.none() } else { facts },
+    })
+}
+
+/// Returns how a list ends of which these items have begun, and whether in a drain: it has no more, or the run was stopped
+/// before the others began. These begin as soon as there is room, unless a service has to let them in; so as many as there
+/// are places are under way then.
+fn endings(step: &Step, list: &Listed) -> Vec<(StepEnding, bool)> {
+    let whole = if step.on_error == OnError::Continue { StepEnding::Ok } else { list.bad.unwrap_or(StepEnding::Ok) };
+    let mut endings = vec![(whole, list.drained)];
+    let full = list.drained && list.busy == step.concurrency.min(PLACES);
+    if !list.over && (full || step.let_in) {
+        endings.push((list.bad.unwrap_or(StepEnding::Failed), true));
+    }
+    endings
+}
+
+fn after(courses: &Courses<Chain>, item: &Courses<Rc<Told>>) -> Courses<Chain> {
+    let told = |before: &Chain, item: &Rc<Told>| Chain(Some(Rc::new((Rc::clone(item), before.clone()))));
+    let mut longer = Courses {
+        cost: courses.cost.and(item.cost),
+        told: told(&courses.told, &item.told),
+        owed: courses.owed.clone(),
+        marks: BTreeMap::new(),
+    };
+    longer.owed.extend(&item.owed);
+    let before = courses.marks.iter();
+    let before = before.map(|(problem, (cost, chain))| (problem, (cost.and(item.cost), told(chain, &item.told))));
+    let now = item.marks.iter();
+    let now = now.map(|(problem, (cost, of))| (problem, (courses.cost.and(*cost), told(&courses.told, of))));
+    for (problem, mark) in before.chain(now) {
+        if longer.marks.get(problem).is_none_or(|known| mark.0 < known.0) {
+            longer.marks.insert(problem.clone(), mark);
+        }
+    }
+    longer
+}
+
+impl Chain {
+    /// Tells the items, the first first.
+    fn in_order(&self) -> (StepCourse, Vec<(Spot, UndoEnd)>) {
+        let mut items = Vec::new();
+        let mut at = self;
+        while let Some(link) = &at.0 {
+            items.push(&link.0);
+            at = &link.1;
+        }
+        items.reverse();
+        let numbered = |(nth, item): (usize, &&Rc<Told>)| {
+            let item_ix = Some(u32::try_from(nth).unwrap_or(u32::MAX));
+            item.1.iter().map(|(spot, end)| (Spot { item: item_ix, ..*spot }, *end)).collect::<Vec<_>>()
+        };
+        let undos = items.iter().enumerate().flat_map(numbered).collect();
+        (StepCourse::Called(items.iter().map(|item| item.0.clone()).collect()), undos)
+    }
+}
