@@ -42,6 +42,8 @@ pub(super) struct Head {
     asked: Vec<(CallIx, Option<Payload>)>,
     /// Attempts under way.
     attempts: Vec<Attempt>,
+    /// The serials of those that are to end early.
+    stops: Vec<u64>,
     /// Numbers attempts, whatever the steps make of theirs.
     serial: u64,
     /// When the next message `Wake` comes.
@@ -109,7 +111,7 @@ pub(super) struct Row {
 pub(super) enum Order {
     /// Carry an attempt out.
     Attempt(Box<Job>),
-    /// Ask attempts with these serials to end early.
+    /// Ask the attempts with these serials, and no others, to end early.
     Stop(Vec<u64>),
     /// Ask a service whether a call may pass.
     Admit { service: ServiceName, policy: Service, call: CallIx },
@@ -173,6 +175,7 @@ impl Life {
             seal: 0,
             asked: Vec::new(),
             attempts: Vec::new(),
+            stops: Vec::new(),
             serial: 0,
             wake: None,
             dead: Vec::new(),
@@ -309,8 +312,11 @@ impl Life {
             self.order(command);
         }
         if !self.stops.is_empty() {
-            let stops = std::mem::take(&mut self.stops);
-            self.orders.push(Order::Stop(stops));
+            // Who asks whether to end early does so now and then: what was said before must still be there.
+            self.head.stops.append(&mut self.stops);
+            let under_way = &self.head.attempts;
+            self.head.stops.retain(|serial| under_way.iter().any(|attempt| attempt.serial == *serial));
+            self.orders.push(Order::Stop(self.head.stops.clone()));
         }
         let state = self.machine.state();
         self.head.events += self.entries.len() as u64;

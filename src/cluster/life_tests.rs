@@ -190,6 +190,20 @@ fn a_place_for_a_run_that_has_stopped_goes_to_the_next() {
     );
 }
 
+/// All attempts of a run that stops are asked to end early, and none of those that have ended.
+#[test]
+fn attempts_of_a_run_that_stops_are_asked_to_end() {
+    let (mut run, orders) = Kept::new(TWO);
+    let [a, b] = jobs(&orders)[..] else { panic!("two steps begin: {orders:?}") };
+    run.tell(ended(a), Duration::ZERO);
+    let turned = run.tell(Message::Wish(Wish::Cancel { reason: None, compensate: true }), Duration::ZERO);
+    let stops: Vec<_> = turned.orders.iter().filter(|order| matches!(order, Order::Stop(_))).collect();
+    assert!(matches!(&stops[..], [Order::Stop(serials)] if *serials == [b.serial]), "{stops:?}");
+    // It answers all the same; nothing of the run is done after it.
+    let turned = run.tell(ended(b), Duration::from_secs(1));
+    assert_eq!(turned.row.status, "cancelled");
+}
+
 /// One message is on its way for what is due next, however many turns come before it.
 #[test]
 fn a_time_is_asked_for_once() {
