@@ -1,5 +1,6 @@
 //! The two passes, and what is found between them.
 
+use crate::teeth::{Bug, awake};
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
@@ -200,6 +201,7 @@ impl<'a> Pass<'a> {
             Mode::Cancelled => {
                 // A step that fails by itself would have stopped the run, and a cancel behind a pivot is refused.
                 let refused = effect.pivot_past && !effect.drained && !self.sketch.deadline;
+                let refused = refused && !awake(Bug::SweepCancelAfterPivot);
                 if effect.stops || refused {
                     return None;
                 }
@@ -211,9 +213,9 @@ impl<'a> Pass<'a> {
         }
         to.parked |= effect.parks && to.mode == Mode::Straight;
         if to.mode != Mode::Straight {
-            to.pivot |= effect.pivot_past;
+            to.pivot |= effect.pivot_past && !awake(Bug::SweepPivotIgnored);
         }
-        to.unjudged |= effect.incomplete || to.parked || to.pivot;
+        to.unjudged |= (effect.incomplete && !awake(Bug::SweepIncompleteJudged)) || to.parked || to.pivot;
         to.decided.extend(decides);
         to.decided.sort_unstable();
         Slots::add(&mut to.facts, &effect.facts);
@@ -296,7 +298,7 @@ impl<'a> Pass<'a> {
                 if ahead[0].is_some() {
                     for context in &contexts {
                         found.reached.extend(context.parts.iter().copied());
-                        if stopped {
+                        if stopped || awake(Bug::SweepDrainedPartsCount) {
                             found.reached.extend(context.drained.iter().copied());
                         }
                         found.persons.extend(context.persons.iter().copied());
