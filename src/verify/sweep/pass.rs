@@ -15,6 +15,9 @@ use crate::verify::sketch::{Sketch, Step};
 /// The cheapest way on to each kind of end, in the order of [`At`].
 type Ahead = [Option<Cost>; 3];
 
+/// Conditions with their answers.
+type Decided = Vec<(usize, bool)>;
+
 /// The states between two steps.
 #[derive(Default)]
 struct Layer {
@@ -50,7 +53,7 @@ struct Through {
     /// What the step does there; nothing for a problem of the end itself.
     step: Option<(Move, Mark)>,
     /// The conditions that the output decides.
-    decides: Vec<(usize, bool)>,
+    decides: Decided,
     aim: Option<At>,
 }
 
@@ -259,7 +262,7 @@ impl<'a> Pass<'a> {
     }
 
     /// Returns what the output may miss, each with the conditions that it takes, and whether it can be made.
-    fn output(&self, state: &State) -> (Vec<(Problem, Vec<(usize, bool)>)>, bool) {
+    fn output(&self, state: &State) -> (Vec<(Problem, Decided)>, bool) {
         if state.mode.stops_midway() || state.parked {
             return (Vec::new(), false);
         }
