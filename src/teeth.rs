@@ -233,6 +233,66 @@ bugs! {
     StoryUntoldFails = "story_untold_fails", Unit("cli::verify::tests::what_a_story_does_not_tell_goes_well");
     /// A saved story leaves out how the conditions come out.
     StoryConditionsLost = "story_conditions_lost", Unit("rehearsal::tests::what_the_sweep_finds_can_be_kept_and_shows_when_it_is_played_from_its_file");
+    /// The sweep lets a clear failure settle an earlier unclear one.
+    SweepUnclearForgotten = "sweep_unclear_forgotten", Unit("verify::explore::tests::attempts::a_stop_between_two_attempts_forgets_no_unclear_one");
+    /// The sweep makes one attempt less than there are.
+    SweepAttemptLost = "sweep_attempt_lost", Unit("verify::explore::tests::attempts::a_failed_attempt_is_repeated_as_often_as_there_are_attempts");
+    /// The sweep repeats in a drain what was cut off.
+    SweepCutOffRepeatedInDrain = "sweep_cut_off_repeated_in_drain", Unit("verify::explore::tests::attempts::a_death_cuts_off_what_is_under_way_and_only_what_may_be_repeated_is");
+    /// The sweep thinks that an attempt that was cut off did not happen.
+    SweepCutOffIsClear = "sweep_cut_off_is_clear", Unit("verify::explore::tests::attempts::a_copy_on_its_way_lands_at_any_time");
+    /// The sweep counts each failed attempt as a fault.
+    SweepEachAttemptAFault = "sweep_each_attempt_a_fault", Unit("verify::explore::tests::attempts::a_stop_between_two_attempts_forgets_no_unclear_one");
+    /// The sweep lets a confirm say "not done" of what was done.
+    SweepConfirmGuesses = "sweep_confirm_guesses", Unit("verify::explore::tests::attempts::a_confirm_says_what_the_world_is_or_nothing");
+    /// The sweep thinks that every confirm refuses late originals.
+    SweepConfirmRefusesLate = "sweep_confirm_refuses_late", Unit("verify::explore::tests::attempts::a_copy_on_its_way_lands_at_any_time");
+    /// The sweep thinks that after "not done" nothing is owed.
+    SweepNotDoneIsOver = "sweep_not_done_is_over", Unit("verify::explore::tests::attempts::a_copy_on_its_way_lands_at_any_time");
+    /// The sweep calls a fallback before the undo of what may have acted.
+    SweepFallbackBeforeUndo = "sweep_fallback_before_undo", Unit("verify::explore::tests::attempts::a_step_is_unknown_if_a_member_is_that_was_not_undone");
+    /// The sweep asks the fallbacks after one whose condition cannot be read.
+    SweepFallbackAfterFailedWhen = "sweep_fallback_after_failed_when", Unit("verify::explore::tests::attempts::a_fallback_whose_condition_cannot_be_read_ends_the_step");
+    /// The sweep passes over a failure and leaves what it may have done.
+    SweepPassedOverAsItIs = "sweep_passed_over_as_it_is", Unit("verify::explore::tests::attempts::what_a_failure_leaves_is_undone_when_it_is_passed_over");
+    /// The sweep does not mind the undo of a pivot that is passed over.
+    SweepPivotPassedOver = "sweep_pivot_passed_over", Unit("verify::explore::tests::backward::a_pivot_that_is_undone_when_it_is_passed_over_is_a_problem");
+    /// The sweep thinks that nothing lands between a confirm and the undo.
+    SweepNothingLandsAfterAsking = "sweep_nothing_lands_after_asking", Unit("verify::explore::tests::attempts::what_was_not_done_is_owed_unless_a_late_original_is_refused");
+    /// The sweep thinks that no undo minds if there is nothing to undo.
+    SweepAbsenceIsFine = "sweep_absence_is_fine", Unit("verify::explore::tests::attempts::an_undo_that_failed_is_a_fault_unless_it_could_not_be_called_and_makes_the_step_unknown");
+    /// The sweep thinks that a safe call makes earlier copies into nothing.
+    SweepSafeRemembers = "sweep_safe_remembers", Unit("verify::explore::tests::judge::a_safe_call_forgets_and_a_keyed_one_does_not");
+    /// The sweep thinks that a request on its way never lands.
+    SweepCopiesNeverLand = "sweep_copies_never_land", Unit("verify::explore::tests::backward::an_undo_that_finds_nothing_fails_if_it_minds");
+    /// The sweep thinks that every undo refuses late originals.
+    SweepUndoRefusesLate = "sweep_undo_refuses_late", Unit("verify::explore::tests::backward::an_undo_that_finds_nothing_fails_if_it_minds");
+    /// The sweep stops a list with items left while a place is empty.
+    SweepPlaceLeftEmpty = "sweep_place_left_empty", Unit("verify::explore::tests::lists::a_list_is_stopped_before_its_first_item_only_if_that_has_to_be_let_in");
+    /// The sweep thinks that the items of a list have all begun when the run is stopped.
+    SweepNoItemLeft = "sweep_no_item_left", Unit("verify::explore::tests::forward::a_list_that_is_cut_short_by_a_stop_has_failed");
+    /// The sweep stops any list before its first item.
+    SweepStoppedBeforeItems = "sweep_stopped_before_items", Unit("verify::explore::tests::lists::a_list_is_stopped_before_its_first_item_only_if_that_has_to_be_let_in");
+    /// The sweep does not see that an item of a pivot is past.
+    SweepPivotItemIgnored = "sweep_pivot_item_ignored", Unit("verify::explore::tests::lists::a_pivot_of_which_all_items_failed_is_undone_though_some_are_left");
+    /// The sweep undoes behind a pivot.
+    SweepPivotIgnored = "sweep_pivot_ignored", Unit("verify::explore::tests::backward::a_cancel_stops_a_run_at_any_moment_but_not_behind_a_pivot");
+    /// The sweep lets a run be cancelled behind a pivot.
+    SweepCancelAfterPivot = "sweep_cancel_after_pivot", Unit("verify::explore::tests::backward::a_deadline_parks_a_run_behind_a_pivot");
+    /// The sweep judges a run that is incomplete.
+    SweepIncompleteJudged = "sweep_incomplete_judged", Unit("verify::explore::tests::attempts::after_an_undo_that_failed_no_fallback_runs_and_the_step_is_unknown");
+    /// The sweep forgets how a condition was decided.
+    SweepConditionForgotten = "sweep_condition_forgotten", Unit("verify::explore::tests::forward::a_free_condition_is_the_same_wherever_it_stands");
+    /// The sweep lets a step run though all that it needs was skipped.
+    SweepSkipNotPassedOn = "sweep_skip_not_passed_on", Unit("verify::explore::tests::forward::a_step_is_skipped_with_all_that_it_needs_before_it_is_asked");
+    /// The sweep thinks that a deadline ends no wait.
+    SweepDeadlineEndsNoWait = "sweep_deadline_ends_no_wait", Unit("verify::explore::tests::forward::a_wait_ends_well_by_itself_and_a_signal_may_not_come");
+    /// The sweep lets the success of one member speak for what another left.
+    SweepKeptByAnyMember = "sweep_kept_by_any_member", Unit("verify::explore::tests::judge::a_completed_run_keeps_only_what_its_steps_succeeded_by");
+    /// The sweep takes what was taken back in one place for gone though it stands in another.
+    SweepUndoneThoughItStands = "sweep_undone_though_it_stands", Unit("verify::explore::tests::judge::an_undo_has_happened_if_nothing_of_its_effect_stands");
+    /// The sweep counts what only a stop leads to as reached though nothing stops the run there.
+    SweepDrainedPartsCount = "sweep_drained_parts_count", Unit("verify::explore::tests::lists::a_confirm_behind_a_pivot_is_not_asked_if_nothing_stops_the_run_there");
 }
 
 /// Tells whether a bug is awake.

@@ -1,6 +1,7 @@
 //! The facts that invariants speak of, gathered step by step.
 
 use super::world::{Stands, Trace};
+use crate::teeth::{Bug, awake};
 use crate::verify::sketch::{Fact, Formula, Sketch, StepEnding};
 
 /// What is known of the facts so far: one byte for each thing that an invariant mentions.
@@ -115,7 +116,7 @@ impl Slots {
                 }
                 let Some(at) = self.undos.iter().position(|known| known == name) else { return false };
                 let stands = self.undone[at].iter().any(|effect| self.bits(facts, *effect) & STANDS != 0);
-                facts[self.effects.len() + at] != 0 && !stands
+                facts[self.effects.len() + at] != 0 && (!stands || awake(Bug::SweepUndoneThoughItStands))
             }
             Fact::Step { step, ending } => {
                 let at = self.steps.iter().position(|known| sketch.steps[*known].name == *step);

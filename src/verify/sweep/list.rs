@@ -6,6 +6,7 @@
 //! items; a bound such as two or three would not: three facts of an invariant may need three items, and a fourth that
 //! is left over.
 
+use crate::teeth::{Bug, awake};
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::rc::Rc;
 
@@ -192,7 +193,7 @@ fn with(step: &Step, list: &Listed, item: &Kind, slots: &Slots) -> Option<Listed
         over: list.over || (stops && !item.drained),
         drained: list.drained || item.drained,
         busy: busy.min(PLACES),
-        past: list.past || (step.pivot && may_have_happened(item.ending)),
+        past: list.past || (step.pivot && may_have_happened(item.ending) && !awake(Bug::SweepPivotItemIgnored)),
         incomplete,
         facts: if incomplete { slots.none() } else { facts },
     })
@@ -204,8 +205,8 @@ fn with(step: &Step, list: &Listed, item: &Kind, slots: &Slots) -> Option<Listed
 fn endings(step: &Step, list: &Listed) -> Vec<(StepEnding, bool)> {
     let whole = if step.on_error == OnError::Continue { StepEnding::Ok } else { list.bad.unwrap_or(StepEnding::Ok) };
     let mut endings = vec![(whole, list.drained)];
-    let full = list.drained && list.busy == step.concurrency.min(PLACES);
-    if !list.over && (full || step.let_in) {
+    let full = list.drained && (list.busy == step.concurrency.min(PLACES) || awake(Bug::SweepPlaceLeftEmpty));
+    if !list.over && (full || step.let_in || awake(Bug::SweepStoppedBeforeItems)) && !awake(Bug::SweepNoItemLeft) {
         endings.push((list.bad.unwrap_or(StepEnding::Failed), true));
     }
     endings

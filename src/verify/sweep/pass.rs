@@ -1,5 +1,6 @@
 //! The two passes, and what is found between them.
 
+use crate::teeth::{Bug, awake};
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
@@ -13,6 +14,9 @@ use crate::verify::sketch::{Sketch, Step};
 
 /// The cheapest way on to each kind of end, in the order of [`At`].
 type Ahead = [Option<Cost>; 3];
+
+/// Conditions with their answers.
+type Decided = Vec<(usize, bool)>;
 
 /// The states between two steps.
 #[derive(Default)]
@@ -49,7 +53,7 @@ struct Through {
     /// What the step does there; nothing for a problem of the end itself.
     step: Option<(Move, Mark)>,
     /// The conditions that the output decides.
-    decides: Vec<(usize, bool)>,
+    decides: Decided,
     aim: Option<At>,
 }
 
@@ -204,6 +208,7 @@ impl<'a> Pass<'a> {
             Mode::Cancelled => {
                 // A step that fails by itself would have stopped the run, and a cancel behind a pivot is refused.
                 let refused = effect.pivot_past && !effect.drained && !self.sketch.deadline;
+                let refused = refused && !awake(Bug::SweepCancelAfterPivot);
                 if effect.stops || refused {
                     return None;
                 }
@@ -215,9 +220,9 @@ impl<'a> Pass<'a> {
         }
         to.parked |= effect.parks && to.mode == Mode::Straight;
         if to.mode != Mode::Straight {
-            to.pivot |= effect.pivot_past;
+            to.pivot |= effect.pivot_past && !awake(Bug::SweepPivotIgnored);
         }
-        to.unjudged |= effect.incomplete || to.parked || to.pivot;
+        to.unjudged |= (effect.incomplete && !awake(Bug::SweepIncompleteJudged)) || to.parked || to.pivot;
         to.decided.extend(decides);
         to.decided.sort_unstable();
         Slots::add(&mut to.facts, &effect.facts);
@@ -261,7 +266,7 @@ impl<'a> Pass<'a> {
     }
 
     /// Returns what the output may miss, each with the conditions that it takes, and whether it can be made.
-    fn output(&self, state: &State) -> (Vec<(Problem, Vec<(usize, bool)>)>, bool) {
+    fn output(&self, state: &State) -> (Vec<(Problem, Decided)>, bool) {
         if state.mode.stops_midway() || state.parked {
             return (Vec::new(), false);
         }
@@ -300,7 +305,7 @@ impl<'a> Pass<'a> {
                 if ahead[0].is_some() {
                     for (context, _) in &contexts {
                         found.reached.extend(context.parts.iter().copied());
-                        if stopped {
+                        if stopped || awake(Bug::SweepDrainedPartsCount) {
                             found.reached.extend(context.drained.iter().copied());
                         }
                         found.persons.extend(context.persons.iter().copied());

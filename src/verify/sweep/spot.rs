@@ -4,6 +4,7 @@
 //! Other steps see only how it ended, so everything between its begin and its end is looked at here, once for each way
 //! in which what it reads can be there or not.
 
+use crate::teeth::{Bug, awake};
 use std::collections::{BTreeSet, HashSet, VecDeque};
 
 use super::context::Context;
@@ -236,7 +237,7 @@ impl<'a> Search<'a> {
             told.last_mut().expect("a member is told of before its attempts").attempts.push(attempt);
             told
         };
-        let troubled = cost + usize::from(!node.troubled);
+        let troubled = cost + usize::from(!node.troubled || awake(Bug::SweepEachAttemptAFault));
         let done = if member.effect.is_some() { node.trace.after(member.repeat, World::Done) } else { node.trace };
         let succeeded = Node { trace: done, ..node.clone() };
         self.succeed(succeeded, with(Attempt::Succeeded), cost);
@@ -244,13 +245,13 @@ impl<'a> Search<'a> {
         for (nth, failing) in member.endings.iter().enumerate() {
             let worlds = if failing.clear { &[World::Nothing] } else { self.worlds(&node) };
             for world in worlds {
-                let used = node.used.saturating_add(1);
+                let used = node.used.saturating_add(1 + u8::from(awake(Bug::SweepAttemptLost)));
                 let again = failing.retried && used < member.attempts && !node.draining;
                 let failed = Node {
                     next: if again { Next::Between(nth) } else { Next::Over(Code::Ending(nth)) },
                     used,
                     trace: node.trace.after(member.repeat, *world),
-                    unclear: node.unclear || (!failing.clear && member.acts()),
+                    unclear: (node.unclear && !awake(Bug::SweepUnclearForgotten)) || (!failing.clear && member.acts()),
                     troubled: true,
                     ..node.clone()
                 };
@@ -260,11 +261,11 @@ impl<'a> Search<'a> {
         for world in self.worlds(&node) {
             let cut = Node {
                 trace: node.trace.after(member.repeat, *world),
-                unclear: node.unclear || member.acts(),
+                unclear: node.unclear || (member.acts() && !awake(Bug::SweepCutOffIsClear)),
                 troubled: true,
                 ..node.clone()
             };
-            let repeated = member.repeatable && !node.draining;
+            let repeated = member.repeatable && (!node.draining || awake(Bug::SweepCutOffRepeatedInDrain));
             let next = if repeated { Next::Running } else { Next::Over(Code::CutOff) };
             self.go(troubled, Node { next, ..cut }, with(Attempt::CutOff(*world)));
         }
@@ -320,8 +321,11 @@ impl<'a> Search<'a> {
             if worldless || stands {
                 self.succeed(node.clone(), answered(Answer::Done), cost);
             }
-            if worldless || !stands {
-                let trace = Trace { coming: node.trace.coming && !confirm.blocks_late, ..node.trace };
+            if worldless || !stands || awake(Bug::SweepConfirmGuesses) {
+                let trace = Trace {
+                    coming: node.trace.coming && !confirm.blocks_late && !awake(Bug::SweepConfirmRefusesLate),
+                    ..node.trace
+                };
                 // It is settled that it failed; whether it may still come is another question.
                 let (next, answer) = (Next::Asked(code), Some(Answer::NotDone));
                 self.go(cost, Node { next, trace, answer, ..node.clone() }, answered(Answer::NotDone));
@@ -370,7 +374,7 @@ impl<'a> Search<'a> {
             if answers.contains(&true) {
                 self.fall(&node, code, later, owed, unknown, told.clone(), cost);
             }
-            if !answers.contains(&false) {
+            if !answers.contains(&false) && !awake(Bug::SweepFallbackAfterFailedWhen) {
                 passes = false;
                 break;
             }
@@ -385,7 +389,7 @@ impl<'a> Search<'a> {
     fn owes(&self, node: &Node) -> bool {
         let member = &self.members[node.member];
         let refused = member.confirm.as_ref().is_some_and(|confirm| confirm.blocks_late);
-        let denied = node.answer == Some(Answer::NotDone) && refused;
+        let denied = node.answer == Some(Answer::NotDone) && (refused || awake(Bug::SweepNotDoneIsOver));
         member.undo.is_some() && node.unclear && !denied && !node.undone && !node.incomplete
     }
 
@@ -400,7 +404,7 @@ impl<'a> Search<'a> {
         told: Vec<MemberCourse>,
         cost: usize,
     ) {
-        if owed {
+        if owed && !awake(Bug::SweepFallbackBeforeUndo) {
             return self.go(cost, Node { next: Next::Undo(code, Some(to)), ..node.clone() }, told);
         }
         self.next(node.clone(), to, unknown, told, cost);
@@ -417,7 +421,7 @@ impl<'a> Search<'a> {
 
     /// Ends a member after which nothing else is tried.
     fn pass(&mut self, node: Node, code: Code, verdict: Verdict, owed: bool, told: Vec<MemberCourse>, cost: usize) {
-        if owed && self.on_error == OnError::Continue {
+        if owed && self.on_error == OnError::Continue && !awake(Bug::SweepPassedOverAsItIs) {
             return self.go(cost, Node { next: Next::Undo(code, None), ..node }, told);
         }
         self.end(node, verdict, owed, false, told, cost);
@@ -460,7 +464,7 @@ impl<'a> Search<'a> {
 
     /// Notes that what was passed over was a point of no return.
     fn pivot_undone(&self, mut node: Node, to: Option<usize>, unknown: bool) -> Node {
-        if self.pivot && unknown && to.is_none() {
+        if self.pivot && unknown && to.is_none() && !awake(Bug::SweepPivotPassedOver) {
             node.problems.insert(Problem::PivotUndone((self.step, node.member)));
         }
         node
@@ -512,9 +516,9 @@ impl Undoing<'_> {
         }
         // A request that arrives before the undo might as well have arrived at once, but for one that a confirm did not
         // see yet.
-        let arrived = trace.landed().filter(|_| self.denied);
+        let arrived = trace.landed().filter(|_| self.denied && !awake(Bug::SweepNothingLandsAfterAsking));
         for trace in std::iter::once(trace).chain(arrived) {
-            if trace.can_be_undone(self.member, self.undo) {
+            if trace.can_be_undone(self.member, self.undo) || awake(Bug::SweepAbsenceIsFine) {
                 all.push(Undone { after: Some(trace.undone(self.undo)), faults: 0, problems: Vec::new() });
                 all.push(Undone { after: None, faults: 1, problems: Vec::new() });
             } else {

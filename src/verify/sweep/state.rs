@@ -1,5 +1,6 @@
 //! What is remembered between two steps.
 
+use crate::teeth::{Bug, awake};
 use std::collections::BTreeMap;
 
 use super::context::{Look, Seen, looks_of_reads, looks_of_truth};
@@ -201,7 +202,7 @@ impl State {
     pub fn forget(&mut self, readers: &Readers, place: usize) {
         let output = matches!(self.mode, Mode::Straight | Mode::Output);
         self.decided.retain(|(condition, _)| {
-            readers.last_asked[*condition].is_some_and(|last| last > place)
+            readers.last_asked[*condition].is_some_and(|last| last > place && !awake(Bug::SweepConditionForgotten))
                 || (output && readers.output_asks.contains(condition))
         });
         if self.parked && self.mode == Mode::Straight {

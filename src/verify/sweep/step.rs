@@ -3,6 +3,7 @@
 //! Ends that nobody can tell apart become one way with the cheapest of them; what is wrong with one of them is kept as
 //! a mark at the way.
 
+use crate::teeth::{Bug, awake};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
@@ -175,7 +176,7 @@ fn ends(
     };
     let unreadable =
         |missing: Vec<Problem>| StepEnd { unreadable: missing, ..plain(StepEnding::Failed, StepCourse::Unreadable) };
-    if skipped && !step.needs.is_empty() && step.on_skip != Some(OnSkip::Run) {
+    if skipped && !awake(Bug::SweepSkipNotPassedOn) && !step.needs.is_empty() && step.on_skip != Some(OnSkip::Run) {
         return (vec![plain(StepEnding::Skipped, StepCourse::Skipped)], None);
     }
     let mut ends = Vec::new();
@@ -204,7 +205,8 @@ fn ends(
                 if wait.signal && wait.limited {
                     ends.push(StepEnd { faults: 1, ..plain(StepEnding::Failed, StepCourse::Missed) });
                 }
-                found.for_ever = wait.signal && !wait.limited && !sketch.deadline;
+                found.for_ever =
+                    wait.signal && !wait.limited && (!sketch.deadline || awake(Bug::SweepDeadlineEndsNoWait));
                 ends.push(StepEnd { drained: true, ..plain(StepEnding::Failed, StepCourse::Waiting) });
             }
             (ends, None)
@@ -315,7 +317,9 @@ pub(super) fn settle(
     }
     let judged = all.into_iter().map(|(mut settled, finals)| {
         for left in finals {
-            judge(sketch, slots, s, call.verdict == Verdict::By(left.member), left, class, &mut settled);
+            let by = call.verdict == Verdict::By(left.member)
+                || (matches!(call.verdict, Verdict::By(_)) && awake(Bug::SweepKeptByAnyMember));
+            judge(sketch, slots, s, by, left, class, &mut settled);
         }
         if settled.incomplete {
             settled.facts = slots.none();

@@ -1,5 +1,6 @@
 //! What has become of one call in the world: done or not, and whether a request is still on its way.
 
+use crate::teeth::{Bug, awake};
 use crate::verify::findings::World;
 use crate::verify::sketch::{IfAbsent, Member, Repeat, Undo};
 
@@ -36,7 +37,9 @@ impl Trace {
         match (repeat, self.stands, self.coming) {
             // The key is remembered, so what is still on its way does nothing any more.
             (Repeat::Keyed, ..) => Self { stands: Stands::Once, coming: false, ..self },
-            (Repeat::Safe, ..) => Self { stands: Stands::Once, ..self },
+            (Repeat::Safe, ..) => {
+                Self { stands: Stands::Once, coming: self.coming && !awake(Bug::SweepSafeRemembers), ..self }
+            }
             (Repeat::Once, Stands::No, false) => Self { stands: Stands::Once, ..self },
             (Repeat::Once, ..) => Self { stands: Stands::Twice, coming: false, ..self },
         }
@@ -57,7 +60,7 @@ impl Trace {
 
     /// Whether it stands, or may come to.
     pub fn is_left(self) -> bool {
-        self.stands != Stands::No || self.coming
+        self.stands != Stands::No || (self.coming && !awake(Bug::SweepCopiesNeverLand))
     }
 
     /// Whether an undo can succeed now.
@@ -71,6 +74,6 @@ impl Trace {
             return self;
         }
         let gone = self.gone || self.stands != Stands::No;
-        Self { stands: Stands::No, coming: self.coming && !undo.blocks_late, gone }
+        Self { stands: Stands::No, coming: self.coming && !undo.blocks_late && !awake(Bug::SweepUndoRefusesLate), gone }
     }
 }

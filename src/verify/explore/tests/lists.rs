@@ -40,8 +40,10 @@ fn a_list_is_stopped_before_its_first_item_only_if_that_has_to_be_let_in() {
     let fails = Member { endings: vec![clear()], ..charge_by_key() };
     let mut stopped = sketch(vec![on_error(OnError::Continue, list(1, one(fails)))]);
     stopped.invariants = vec![never("s0.failed and not charged")];
-    // The item under way has to fail too.
+    // The item under way has to fail too, or both of them.
     assert_eq!(problems(&stopped)[&Problem::Invariant(0)], 2);
+    stopped.steps[0].concurrency = 2;
+    assert_eq!(problems(&stopped)[&Problem::Invariant(0)], 3);
     stopped.steps[0].let_in = true;
     assert_eq!(problems(&stopped)[&Problem::Invariant(0)], 1);
 }
