@@ -167,6 +167,12 @@ impl Cluster {
         Ok(*granted?)
     }
 
+    /// Leaves a message for a run. It is durable when this returns, and not yet decided on.
+    #[cfg(test)]
+    pub(super) async fn send(&self, id: &str, message: &super::message::Message) -> Result<(), ClusterError> {
+        self.post::<Value>(&format!("{RUN}/{id}/tell/send"), Some(message)).await.map(drop)
+    }
+
     /// Says where a run stands.
     pub(super) async fn standing(&self, id: &str) -> Result<Row, ClusterError> {
         let row: Option<Row> = self.post(&format!("{RUN}/{id}/standing"), None::<&()>).await?;

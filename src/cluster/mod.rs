@@ -7,6 +7,8 @@
 //! nothing about a run.
 
 mod client;
+#[cfg(test)]
+mod conformance;
 mod journal;
 mod life;
 #[cfg(test)]

@@ -178,6 +178,19 @@ pub fn run_files(paths: &[PathBuf], registry: &Registry, options: &TestOptions) 
 }
 
 fn run_file(path: &Path, registry: &Registry, options: &TestOptions) -> FileResult {
+    each_case(path, registry, options, |script, effects| match &script.case.story {
+        Some(story) => run_story(script, story, effects),
+        None => run_case(script, effects, options.prefixes),
+    })
+}
+
+/// Plays the scenarios of a file by `play`.
+pub(crate) fn each_case(
+    path: &Path,
+    registry: &Registry,
+    options: &TestOptions,
+    mut play: impl FnMut(Script<'_>, &Effects) -> ScenarioResult,
+) -> FileResult {
     let mut result = FileResult { path: path.to_path_buf(), findings: Vec::new(), scenarios: Vec::new() };
     let contracts = registry.contracts();
     let prepared = read::read(path, &options.limits)
@@ -196,10 +209,7 @@ fn run_file(path: &Path, registry: &Registry, options: &TestOptions) -> FileResu
             continue;
         }
         let script = Script { case, workflow, registry, limits: &options.limits, secrets: None, watch: None };
-        result.scenarios.push(match &case.story {
-            Some(story) => run_story(script, story, &effects),
-            None => run_case(script, &effects, options.prefixes),
-        });
+        result.scenarios.push(play(script, &effects));
     }
     result
 }

@@ -16,7 +16,9 @@ use tokio::sync::Notify;
 use super::clock::LivesClock;
 use super::read::{Case, Counts, Deed, Verb, merge};
 use crate::engine::report::RunReport;
-use crate::engine::{Engine, EngineError, EngineOptions, Moment, Patience, Recorded, Submission, Watch, Workflow};
+use crate::engine::{
+    Engine, EngineError, EngineOptions, InputError, Moment, Patience, Recorded, Submission, Watch, Workflow,
+};
 use crate::faults::CallFacts;
 use crate::handlers::{Handlers, LedgerEntry, Registry, World};
 use crate::limits::Limits;
@@ -35,13 +37,13 @@ use crate::time::{Clock, Timestamp};
 pub(crate) const START: Timestamp = Timestamp(1_767_225_600_000);
 
 /// How long a scenario may take in its own time.
-const VIRTUAL_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+pub(crate) const VIRTUAL_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// How long it may take in ours.
-const REAL_MAX: Duration = Duration::from_secs(30);
+pub(crate) const REAL_MAX: Duration = Duration::from_secs(30);
 
 /// How many lives one scenario may take.
-const LIVES_MAX: u32 = 50;
+pub(crate) const LIVES_MAX: u32 = 50;
 
 /// What a process that is stopped in order grants its attempts.
 const GRACE: Duration = Duration::from_secs(10);
@@ -164,7 +166,7 @@ enum LifeEnd {
 
 /// How far an action has come in one run.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Progress {
+pub(crate) enum Progress {
     /// Its `when` has not come.
     Ahead,
     /// It is to be done then.
@@ -176,43 +178,64 @@ enum Progress {
 }
 
 /// What a scenario remembers over all lives.
-struct Memory {
+pub(crate) struct Memory {
     /// By action and run.
-    deeds: Vec<Vec<Progress>>,
-    calls: Counts,
-    commits: BTreeMap<u64, Committed>,
-    attempts: Vec<Attempt>,
-    crash: Option<CrashPoint>,
+    pub(crate) deeds: Vec<Vec<Progress>>,
+    pub(crate) calls: Counts,
+    pub(crate) commits: BTreeMap<u64, Committed>,
+    pub(crate) attempts: Vec<Attempt>,
+    pub(crate) crash: Option<CrashPoint>,
     /// How long the process is down after its present death.
-    down: Duration,
-    problems: Vec<String>,
-    unmet: Vec<String>,
+    pub(crate) down: Duration,
+    pub(crate) problems: Vec<String>,
+    pub(crate) unmet: Vec<String>,
 }
 
-struct Shared {
-    memory: Mutex<Memory>,
-    killed: AtomicBool,
-    death: Notify,
-    changed: Notify,
-    overdue: AtomicBool,
+/// What the lives of a scenario's process share.
+pub(crate) struct Shared {
+    pub(crate) memory: Mutex<Memory>,
+    pub(crate) killed: AtomicBool,
+    pub(crate) death: Notify,
+    pub(crate) changed: Notify,
+    pub(crate) overdue: AtomicBool,
 }
 
 impl Shared {
-    fn kill(&self, down: Duration) {
+    pub(crate) fn new(case: &Case, runs: usize, crash: Option<CrashPoint>) -> Arc<Self> {
+        let memory = Memory {
+            deeds: case.then.iter().map(|_| vec![Progress::Ahead; runs]).collect(),
+            calls: Counts::new(),
+            commits: BTreeMap::new(),
+            attempts: Vec::new(),
+            crash,
+            down: Duration::ZERO,
+            problems: Vec::new(),
+            unmet: Vec::new(),
+        };
+        Arc::new(Self {
+            memory: Mutex::new(memory),
+            killed: AtomicBool::new(false),
+            death: Notify::new(),
+            changed: Notify::new(),
+            overdue: AtomicBool::new(false),
+        })
+    }
+
+    pub(crate) fn kill(&self, down: Duration) {
         self.memory.lock().down = down;
         self.killed.store(true, Ordering::SeqCst);
         self.death.notify_one();
     }
 
     /// Waits for the death of the process.
-    async fn dead(&self) {
+    pub(crate) async fn dead(&self) {
         // A permit may be left over from a life before.
         while !self.is_killed() {
             self.death.notified().await;
         }
     }
 
-    fn is_killed(&self) -> bool {
+    pub(crate) fn is_killed(&self) -> bool {
         self.killed.load(Ordering::SeqCst)
     }
 }
@@ -244,24 +267,7 @@ pub(crate) fn play(script: Script<'_>, crash: Option<CrashPoint>) -> Ending {
         Ok(runs) => runs,
         Err(problem) => return broken(vec![problem]),
     };
-    let deeds: Vec<Vec<Progress>> = script.case.then.iter().map(|_| vec![Progress::Ahead; runs.len()]).collect();
-    let memory = Memory {
-        deeds,
-        calls: Counts::new(),
-        commits: BTreeMap::new(),
-        attempts: Vec::new(),
-        crash,
-        down: Duration::ZERO,
-        problems: Vec::new(),
-        unmet: Vec::new(),
-    };
-    let shared = Arc::new(Shared {
-        memory: Mutex::new(memory),
-        killed: AtomicBool::new(false),
-        death: Notify::new(),
-        changed: Notify::new(),
-        overdue: AtomicBool::new(false),
-    });
+    let shared = Shared::new(script.case, runs.len(), crash);
     let watchdog = Watchdog::over(&shared);
     let mut play = Play {
         deeds: Arc::new(script.case.then.clone()),
@@ -277,7 +283,7 @@ pub(crate) fn play(script: Script<'_>, crash: Option<CrashPoint>) -> Ending {
     ending
 }
 
-fn runs(script: Script<'_>) -> Result<Vec<(String, Value, Timestamp)>, String> {
+pub(crate) fn runs(script: Script<'_>) -> Result<Vec<(String, Value, Timestamp)>, String> {
     let case = script.case;
     let Some(runs) = &case.runs else { return Ok(vec![(case.name.clone(), case.input.clone(), START)]) };
     let mut all = Vec::new();
@@ -502,12 +508,7 @@ impl Play<'_> {
             match engine.submit(Submission { workflow, input: input.clone(), id: Some(id.clone()) }).await {
                 Ok(submitted) => keys[run] = Some(submitted.run),
                 Err(EngineError::Input(errors)) => {
-                    let message = errors.iter().map(|e| format!("{}: {}", e.pointer, e.message));
-                    let message = message.collect::<Vec<_>>().join("; ");
-                    self.refused[run] = Some(json!({
-                        "run_id": id, "status": "refused", "compensation": "none_needed", "exit": 3, "output": null,
-                        "error": { "code": "input", "message": message }, "steps": {}, "undone": []
-                    }));
+                    self.refused[run] = Some(refused_input(id, &errors));
                 }
                 Err(error) => return Err(error),
             }
@@ -567,14 +568,9 @@ impl Play<'_> {
 
     /// Returns when something is to be done next: a run to be submitted, or an action.
     fn next_due(&self, keys: &[Option<RunKey>]) -> Option<Timestamp> {
-        let memory = self.shared.memory.lock();
-        let deeds = memory.deeds.iter().flatten().filter_map(|progress| match progress {
-            Progress::Due(at) => Some(*at),
-            Progress::Ahead | Progress::Asked(_) | Progress::Done => None,
-        });
         let open = |run: &usize| keys[*run].is_none() && self.refused[*run].is_none();
         let runs = (0..self.runs.len()).filter(open).map(|run| self.runs[run].2);
-        deeds.chain(runs).min()
+        self.shared.next_deed().into_iter().chain(runs).min()
     }
 
     /// Says what keeps the scenario from ending.
@@ -624,20 +620,9 @@ impl Play<'_> {
             Some(Err(problem)) => ending.problems.push(problem),
             None => {}
         }
+        self.shared.tell(&self.deeds, &mut ending);
         let mut memory = self.shared.memory.lock();
         ending.crashed = memory.crash.is_none();
-        ending.problems.append(&mut memory.problems);
-        ending.unmet.append(&mut memory.unmet);
-        if ending.problems.is_empty() {
-            for (n, deed) in self.deeds.iter().enumerate() {
-                let reached = memory.deeds[n].iter().any(|p| *p != Progress::Ahead);
-                if !reached {
-                    ending.unmet.push(format!("then[{n}] ({}): `{}` was never reached", deed.verb.word(), deed.when));
-                }
-            }
-        }
-        ending.calls = std::mem::take(&mut memory.calls);
-        ending.attempts = std::mem::take(&mut memory.attempts);
         let commits = std::mem::take(&mut memory.commits);
         let last = commits.last_key_value().map_or(0, |(number, _)| number + 1);
         ending.commits = (0..last).map(|n| commits.get(&n).cloned().unwrap_or_default()).collect();
@@ -647,7 +632,7 @@ impl Play<'_> {
 
 impl Shared {
     /// Notes actions whose time a state brings.
-    fn look(&self, deeds: &[Deed], run: usize, state: &RunState, plan: &Plan, at: Timestamp) {
+    pub(crate) fn look(&self, deeds: &[Deed], run: usize, state: &RunState, plan: &Plan, at: Timestamp) {
         let mut memory = self.memory.lock();
         let mut changed = false;
         for (n, deed) in deeds.iter().enumerate() {
@@ -670,8 +655,35 @@ impl Shared {
         }
     }
 
+    /// Returns when an action is to be done next.
+    pub(crate) fn next_deed(&self) -> Option<Timestamp> {
+        let memory = self.memory.lock();
+        let due = memory.deeds.iter().flatten().filter_map(|progress| match progress {
+            Progress::Due(at) => Some(*at),
+            Progress::Ahead | Progress::Asked(_) | Progress::Done => None,
+        });
+        due.min()
+    }
+
+    /// Tells what became of actions and attempts.
+    pub(crate) fn tell(&self, deeds: &[Deed], ending: &mut Ending) {
+        let mut memory = self.memory.lock();
+        ending.problems.append(&mut memory.problems);
+        ending.unmet.append(&mut memory.unmet);
+        if ending.problems.is_empty() {
+            for (n, deed) in deeds.iter().enumerate() {
+                let reached = memory.deeds[n].iter().any(|p| *p != Progress::Ahead);
+                if !reached {
+                    ending.unmet.push(format!("then[{n}] ({}): `{}` was never reached", deed.verb.word(), deed.when));
+                }
+            }
+        }
+        ending.calls = std::mem::take(&mut memory.calls);
+        ending.attempts = std::mem::take(&mut memory.attempts);
+    }
+
     /// Notes an attempt, and says whether the process dies there.
-    fn attempt(&self, call: &CallFacts<'_>, moment: Moment) -> bool {
+    pub(crate) fn attempt(&self, call: &CallFacts<'_>, moment: Moment) -> bool {
         let mut memory = self.memory.lock();
         let last = |attempts: &mut Vec<Attempt>| attempts.iter_mut().rev().position(|a| a.is_of(call));
         match moment {
@@ -732,11 +744,20 @@ async fn ask(engine: &Engine, run: RunKey, verb: &Verb, n: usize) -> Result<RunR
 }
 
 /// Every signal of a scenario has an id, so that one that is sent again after a crash is the same one.
-fn signal_id(id: Option<String>, n: usize) -> String {
+pub(crate) fn signal_id(id: Option<String>, n: usize) -> String {
     id.unwrap_or_else(|| format!("then-{n}"))
 }
 
-fn refused(n: usize, deed: &Deed, refusal: &Refusal) -> String {
+/// Returns the report of a run whose input was refused.
+pub(crate) fn refused_input(id: &str, errors: &[InputError]) -> Value {
+    let message = errors.iter().map(|e| format!("{}: {}", e.pointer, e.message)).collect::<Vec<_>>().join("; ");
+    json!({
+        "run_id": id, "status": "refused", "compensation": "none_needed", "exit": 3, "output": null,
+        "error": { "code": "input", "message": message }, "steps": {}, "undone": []
+    })
+}
+
+pub(crate) fn refused(n: usize, deed: &Deed, refusal: &Refusal) -> String {
     format!("then[{n}] ({} when `{}`) was refused: {refusal}", deed.verb.word(), deed.when)
 }
 
@@ -756,7 +777,7 @@ fn is_trace(event: &Event, verb: &Verb, n: usize) -> bool {
 }
 
 /// Returns a report as expectations see it.
-fn shown(report: &RunReport, row: Option<RunRow>) -> Value {
+pub(crate) fn shown(report: &RunReport, row: Option<RunRow>) -> Value {
     let mut value = serde_json::to_value(report).unwrap_or_default();
     value["exit"] = json!(report.exit_code());
     // A summary that says something else than the events would mislead every list.
@@ -780,7 +801,7 @@ fn in_short(entry: &Entry) -> String {
     text
 }
 
-fn in_short_with_time(entry: &Entry) -> String {
+pub(crate) fn in_short_with_time(entry: &Entry) -> String {
     let value = history::to_json(0, entry);
     let after = entry.at.since(START);
     let mut text = format!("{:>10.3}s  {}", after.as_secs_f64(), in_short(entry));

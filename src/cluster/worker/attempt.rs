@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::hall::Hall;
+use super::hall::{Doing, Hall};
 use crate::cluster::message::{Job, Message, RUN};
 use crate::engine::EngineError;
 use crate::engine::executor::{self, AttemptEnd};
@@ -44,6 +44,7 @@ impl Attempts {
     /// Carries an attempt out.
     #[handler]
     async fn carry_out(&self, ctx: Context<'_>, job: Json<Job>) -> Result<(), HandlerError> {
+        self.0.note(Doing::Receives);
         let job = job.into_inner();
         // A worker without the handler must not begin it: another one, or this one after an upgrade, will.
         let known = self.0.plan(job.definition).await?;
@@ -81,7 +82,10 @@ impl Attempts {
                 (Message::Ended { call, attempt, serial, end }, false)
             }
         };
-        let target = || RequestTarget::object(RUN, run.clone(), "tell");
+        let target = || {
+            self.0.note(Doing::Sends);
+            RequestTarget::object(RUN, run.clone(), "tell")
+        };
         ctx.request::<_, ()>(target(), Json(message)).send();
         if !goes_on {
             return Ok(());
@@ -101,6 +105,7 @@ impl Attempts {
 
 /// Calls the handler of an attempt, and gives it up when its time is over; then the handler goes on in the task returned.
 async fn carry_out(hall: &Hall, run: &str, job: Job, plan: Arc<Plan>) -> (AttemptEnd, Option<JoinHandle<AttemptEnd>>) {
+    let _noted = hall.under(Doing::Performs, Doing::Performed);
     let (call, until, serial, token) = (job.call, job.until, job.serial, CancellationToken::new());
     let (work, input) = job.in_plan(Arc::clone(&plan), token.clone());
     let executor = Arc::clone(&hall.executor);
@@ -120,6 +125,7 @@ async fn carry_out(hall: &Hall, run: &str, job: Job, plan: Arc<Plan>) -> (Attemp
 /// Waits for the answer of a handler whose attempt was given up; nothing if there is none in time.
 async fn late_answer(hall: &Hall, left: Option<JoinHandle<AttemptEnd>>) -> Option<AttemptEnd> {
     let mut task = left?;
+    let _noted = hall.under(Doing::Performs, Doing::Performed);
     let clock = &hall.executor.clock;
     tokio::select! {
         done = &mut task => done.ok(),
@@ -137,7 +143,11 @@ async fn stopped(hall: &Hall, run: &str, serial: u64, token: &CancellationToken)
         let clock = &hall.executor.clock;
         clock.sleep_until(clock.now().after(pause)).await;
         pause = (pause * 2).min(ASKED_AGAIN);
-        match hall.source.stops(run).await {
+        let stops = {
+            let _noted = hall.under(Doing::Asks, Doing::Answered);
+            hall.source.stops(run).await
+        };
+        match stops {
             Ok(serials) if serials.contains(&serial) => token.cancel(),
             Ok(_) => {}
             // It is asked again.

@@ -25,9 +25,45 @@ use crate::time::Timestamp;
 /// Bytes of records that are kept in memory.
 const RECORDS_MAX: usize = 64 << 20;
 
+/// Looks on at a worker that lives in a time of its own, and keeps its alarms, which the cluster's own would ring in ours.
+pub(crate) trait Onlooker: Send + Sync {
+    /// Keeps the alarm of a run.
+    fn alarm(&self, run: &str, at: Timestamp);
+
+    /// Is told what the worker is about.
+    fn note(&self, what: Doing);
+}
+
+/// What a worker is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Doing {
+    /// It sends a message to another part of the cluster.
+    Sends,
+    /// Such a message has come.
+    Receives,
+    /// It waits for a handler.
+    Performs,
+    /// It does not wait for it any more.
+    Performed,
+    /// It asks the cluster aside.
+    Asks,
+    /// It has the answer.
+    Answered,
+}
+
+/// Notes the end of something when it is dropped.
+pub(super) struct Under<'a>(&'a Hall, Doing);
+
+impl Drop for Under<'_> {
+    fn drop(&mut self) {
+        self.0.note(self.1);
+    }
+}
+
 /// What the handlers of one worker share.
 pub(super) struct Hall {
     pub(super) executor: Arc<Executor>,
+    pub(super) onlooker: Option<Arc<dyn Onlooker>>,
     pub(super) contracts: Contracts,
     pub(super) limits: Limits,
     pub(super) source: Source,
@@ -55,11 +91,17 @@ pub(super) struct Beginning {
 }
 
 impl Hall {
-    pub(super) fn new(executor: Executor, contracts: Contracts, source: Source) -> Self {
+    pub(super) fn new(
+        executor: Executor,
+        contracts: Contracts,
+        source: Source,
+        onlooker: Option<Arc<dyn Onlooker>>,
+    ) -> Self {
         let limits = executor.options.limits.clone();
         let (boot, _) = Uuid::new_v4().as_u64_pair();
         Self {
             executor: Arc::new(executor),
+            onlooker,
             plans: Plans::new(contracts.clone(), limits.clone()),
             contracts,
             limits,
@@ -70,6 +112,19 @@ impl Hall {
             boot: boot >> 11,
             begun: AtomicU64::new(0),
         }
+    }
+
+    /// Tells the onlooker, if there is one.
+    pub(super) fn note(&self, what: Doing) {
+        if let Some(onlooker) = &self.onlooker {
+            onlooker.note(what);
+        }
+    }
+
+    /// Tells the onlooker that something begins, and that it ends when what is returned is dropped.
+    pub(super) fn under(&self, begins: Doing, ends: Doing) -> Under<'_> {
+        self.note(begins);
+        Under(self, ends)
     }
 
     /// Returns what no other beginning has.

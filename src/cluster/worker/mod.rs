@@ -13,4 +13,6 @@ mod service;
 mod source;
 mod store;
 
+#[cfg(test)]
+pub(crate) use hall::{Doing, Onlooker};
 pub(crate) use serve::{ServeError, Serving, serve};

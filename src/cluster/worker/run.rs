@@ -7,7 +7,7 @@ use restate_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::hall::{Hall, now};
+use super::hall::{Doing, Hall, now};
 use crate::cluster::life::{Birth, Head, Life, Order, Row, Turned};
 use crate::cluster::message::{
     ATTEMPT, DEFINITION, Granted, Job, Message, RUN, Reply, SERVICE, Submit, Taken, ToService, VERSION, Wish,
@@ -88,6 +88,7 @@ impl Run {
     /// Takes a message of another part of the cluster.
     #[handler]
     async fn tell(&self, ctx: ObjectContext<'_>, message: Json<Message>) -> Result<(), HandlerError> {
+        self.0.note(Doing::Receives);
         if let Err(error) = self.turn(&ctx, message.into_inner()).await? {
             tracing::error!(run = ctx.key(), %error, "a message to the run came to nothing");
         }
@@ -146,6 +147,9 @@ impl Run {
         let id = ctx.key().to_owned();
         ctx.set(ROW, Json(row));
         for order in orders {
+            if matches!(order, Order::Attempt(_) | Order::Admit { .. } | Order::Leave { .. }) {
+                self.0.note(Doing::Sends);
+            }
             match order {
                 Order::Attempt(job) => {
                     let job: Json<Job> = Json(*job);
@@ -162,6 +166,10 @@ impl Run {
                     ctx.request::<_, ()>(target, Json(ToService::Leave { policy, probe, health })).send();
                 }
                 Order::Wake(at) => {
+                    if let Some(onlooker) = &self.0.onlooker {
+                        onlooker.alarm(&id, at);
+                        continue;
+                    }
                     let target = RequestTarget::object(RUN, id.clone(), "tell");
                     ctx.request::<_, ()>(target, Json(Message::Wake)).send_after(at.since(now));
                 }

@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 
 use super::attempt::Attempts;
 use super::definition::Definitions;
-use super::hall::Hall;
+use super::hall::{Hall, Onlooker};
 use super::run::Run;
 use super::service::Services;
 use super::source::Source;
@@ -40,6 +40,8 @@ pub(crate) struct Serving {
     pub(crate) admin: String,
     /// The address at which the cluster reaches this worker.
     pub(crate) advertised: String,
+    /// Who looks on.
+    pub(crate) onlooker: Option<Arc<dyn Onlooker>>,
 }
 
 /// Why a worker does not serve.
@@ -81,11 +83,11 @@ pub(crate) async fn serve(
     ready: impl FnOnce(SocketAddr),
     end: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), ServeError> {
-    let Serving { handlers, clock, options, admin, advertised } = serving;
+    let Serving { handlers, clock, options, admin, advertised, onlooker } = serving;
     let contracts = handlers.contracts();
     let http = reqwest::Client::new();
     let source = Source::new(http.clone(), admin.clone());
-    let hall = Arc::new(Hall::new(Executor { handlers, clock, options }, contracts, source));
+    let hall = Arc::new(Hall::new(Executor { handlers, clock, options }, contracts, source, onlooker));
     let turns = || {
         ServiceOptions::new()
             .enable_lazy_state(true)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use restate_sdk::context::RequestTarget;
 use restate_sdk::prelude::*;
 
-use super::hall::{Hall, now};
+use super::hall::{Doing, Hall, now};
 use crate::cluster::message::{Message, RUN, ToService};
 use crate::engine::services::Places;
 use crate::machine::state::CallIx;
@@ -21,11 +21,13 @@ impl Services {
     /// Takes a message of a run. Answers are messages to runs.
     #[handler]
     async fn tell(&self, ctx: ObjectContext<'_>, message: Json<ToService>) -> Result<(), HandlerError> {
+        self.0.note(Doing::Receives);
         let now = now(&ctx, &self.0).await;
         let places = ctx.get::<Json<Places<(String, CallIx)>>>(PLACES).await?;
         let mut places = places.map(Json::into_inner).unwrap_or_default();
         let answer = |(run, call): (String, CallIx), answer| {
             let target = RequestTarget::object(RUN, run, "tell");
+            self.0.note(Doing::Sends);
             ctx.request::<_, ()>(target, Json(Message::Admission { call, answer })).send();
         };
         match message.into_inner() {

@@ -1,0 +1,72 @@
+//! What the administration interface of a cluster says and does between scenarios.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::real;
+use crate::cluster::message::{ATTEMPT, RUN, SERVICE};
+
+/// How long the cluster may take to forget.
+const FORGETS: Duration = Duration::from_secs(20);
+
+pub(super) struct Admin {
+    http: reqwest::Client,
+    url: String,
+}
+
+impl Admin {
+    pub(super) fn new(url: String) -> Self {
+        Self { http: reqwest::Client::new(), url }
+    }
+
+    async fn query(&self, sql: &str) -> Result<Vec<Value>, String> {
+        let request = self.http.post(format!("{}/query", self.url)).header("accept", "application/json");
+        let answer = request.json(&json!({ "query": sql })).send().await.map_err(|e| e.to_string())?;
+        let text = answer.text().await.map_err(|e| e.to_string())?;
+        let value: Value = serde_json::from_str(&text).map_err(|e| format!("{e}: {text}"))?;
+        value["rows"].as_array().cloned().ok_or(text)
+    }
+
+    /// Returns the invocations that have not ended: the id, and whether it is an attempt under way.
+    pub(super) async fn open(&self) -> Result<Vec<(String, bool)>, String> {
+        let sql = "SELECT id, target_service_name, status FROM sys_invocation WHERE status <> 'completed'";
+        let row = |row: &Value| {
+            let id = row["id"].as_str().unwrap_or_default().to_owned();
+            (id, row["target_service_name"] == ATTEMPT && row["status"] == "running")
+        };
+        Ok(self.query(sql).await?.iter().map(row).collect())
+    }
+
+    /// Ends everything that is under way, and lets every object be as if it had never been.
+    pub(super) async fn forget(&self) -> Result<(), String> {
+        let begun = real::now();
+        loop {
+            let open = self.open().await?;
+            for (id, _) in &open {
+                let url = format!("{}/invocations/{id}/kill", self.url);
+                self.http.patch(url).send().await.map_err(|e| e.to_string())?;
+            }
+            let sql = format!(
+                "SELECT DISTINCT service_name, service_key FROM state WHERE service_name IN ('{RUN}', '{SERVICE}')"
+            );
+            let objects = self.query(&sql).await?;
+            if open.is_empty() && objects.is_empty() {
+                return Ok(());
+            }
+            for object in &objects {
+                let name = object["service_name"].as_str().unwrap_or_default();
+                let url = format!("{}/services/{name}/state", self.url);
+                let empty = json!({ "object_key": object["service_key"], "new_state": {} });
+                let answer = self.http.post(url).json(&empty).send().await.map_err(|e| e.to_string())?;
+                if !answer.status().is_success() {
+                    return Err(answer.text().await.unwrap_or_default());
+                }
+            }
+            if begun.elapsed() > FORGETS {
+                return Err(format!("the cluster does not forget {open:?} {objects:?}"));
+            }
+            real::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
