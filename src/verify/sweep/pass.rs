@@ -57,9 +57,6 @@ struct Through {
     aim: Option<At>,
 }
 
-/// Conditions, each with how it comes out.
-type Decided = Vec<(usize, bool)>;
-
 type Known = HashMap<(usize, bool, Context, Class), Rc<Ways>>;
 
 pub(super) struct Pass<'a> {
