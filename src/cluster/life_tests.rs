@@ -11,7 +11,6 @@ use super::message::{Job, Message, Wish};
 use crate::definition::{Definition, Overrides};
 use crate::engine::executor::AttemptEnd;
 use crate::engine::{EngineError, Workflow};
-use crate::handlers::Registry;
 use crate::limits::Limits;
 use crate::machine::Refusal;
 use crate::machine::event::Event;
@@ -21,13 +20,13 @@ use crate::payload::Payload;
 use crate::store::format;
 use crate::time::Timestamp;
 
-const AT: Timestamp = Timestamp(1_000_000);
+pub(super) const AT: Timestamp = Timestamp(1_000_000);
 
 /// A run between two turns, as the cluster keeps it.
-struct Kept {
-    workflow: Workflow,
+pub(super) struct Kept {
+    pub(super) workflow: Workflow,
     head: Head,
-    records: Vec<Vec<u8>>,
+    pub(super) records: Vec<Vec<u8>>,
 }
 
 fn workflow(text: &str) -> Workflow {
@@ -35,7 +34,7 @@ fn workflow(text: &str) -> Workflow {
     let path = dir.path().join("test.yaml");
     std::fs::write(&path, text).expect("a file");
     let (loaded, findings) = Definition::load(&path, &Overrides::default(), &Limits::default());
-    let contracts = Registry::new().finish().expect("the built-in handlers fit together").contracts();
+    let contracts = crate::orders::registry().contracts();
     Workflow::compile(&loaded.unwrap_or_else(|| panic!("{findings:?}")), &contracts).expect("it is valid")
 }
 
@@ -46,7 +45,7 @@ fn born(workflow: &Workflow) -> Life {
 }
 
 impl Kept {
-    fn new(text: &str) -> (Self, Vec<Order>) {
+    pub(super) fn new(text: &str) -> (Self, Vec<Order>) {
         let workflow = workflow(text);
         let Turned { head, records, orders, .. } = born(&workflow).end(AT);
         (Self { workflow, head, records }, orders)
@@ -57,7 +56,7 @@ impl Kept {
         Life::take_up(self.head.clone(), plan, &self.records, &Limits::default()).expect("it can be taken up")
     }
 
-    fn tell(&mut self, message: Message, later: Duration) -> Turned {
+    pub(super) fn tell(&mut self, message: Message, later: Duration) -> Turned {
         let now = AT.after(later);
         let mut life = self.life();
         life.take(message, now).expect("the message is taken");
@@ -152,7 +151,7 @@ fn a_wish_that_is_refused_leaves_the_run_as_it_was() {
     assert!(matches!(refused, Err(EngineError::Refused(Refusal::Conflict { .. }))), "{refused:?}");
 }
 
-const GUARDED: &str = "flowrun: 1\nname: guarded\nservices: { shop: { concurrency: 1 } }\nsteps:\n  a: { uses: core.pass, service: shop, with: 1 }\n  b: { uses: core.pass, service: shop, with: 2 }\n";
+pub(super) const GUARDED: &str = "flowrun: 1\nname: guarded\nservices: { shop: { concurrency: 1 } }\nsteps:\n  a: { uses: core.pass, service: shop, with: 1 }\n  b: { uses: core.pass, service: shop, with: 2 }\n";
 
 /// A call that asks its service waits over any number of turns, and asks once.
 #[test]

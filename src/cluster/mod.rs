@@ -9,6 +9,8 @@
 mod client;
 #[cfg(test)]
 mod conformance;
+#[cfg(test)]
+mod golden;
 mod journal;
 mod life;
 #[cfg(test)]

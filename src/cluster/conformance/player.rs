@@ -115,7 +115,7 @@ pub(super) async fn play(script: Script<'_>, stage: &Stage) -> Ending {
         refused: vec![None; runs.len()],
         runs,
     };
-    let mut life = match play.live().await {
+    let mut life = match play.live(false).await {
         Ok(life) => life,
         Err(problem) => return broken(problem),
     };
@@ -126,7 +126,7 @@ pub(super) async fn play(script: Script<'_>, stage: &Stage) -> Ending {
                 drop(life);
                 play.shared.killed.store(false, Ordering::SeqCst);
                 play.clock.set(play.clock.now().after(down));
-                life = match play.live().await {
+                life = match play.live(true).await {
                     Ok(life) => life,
                     Err(problem) => return broken(problem),
                 };
@@ -149,8 +149,9 @@ pub(super) async fn play(script: Script<'_>, stage: &Stage) -> Ending {
 }
 
 impl Play<'_> {
-    async fn live(&self) -> Result<Life, String> {
-        let tally = Tally::over(&self.alarms);
+    /// Starts a worker; `again` says that another one died.
+    async fn live(&self, again: bool) -> Result<Life, String> {
+        let tally = Tally::over(&self.alarms, again);
         let serving = Serving {
             handlers: self.handlers.clone(),
             clock: Arc::new(self.clock.clone()),
@@ -314,7 +315,7 @@ impl Play<'_> {
                 (before, since) = (count, real::now());
             }
             let silent = since.elapsed() > SILENCE;
-            if count.asking == 0 && (count.under_way == 0 || silent) {
+            if count.asking == 0 && ((count.under_way == 0 && !count.doubt) || silent) {
                 let open = self.admin.open().await?;
                 let all_perform = open.iter().all(|(_, performs)| *performs);
                 life.worker.settle().await;

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
@@ -28,6 +28,8 @@ pub(super) struct Tally {
     asking: AtomicI64,
     /// How many times anything happened.
     events: AtomicU64,
+    /// Whether messages of a worker before may come, or come again, which were not counted here.
+    doubt: AtomicBool,
     /// The alarms of runs. They outlive the worker.
     alarms: Arc<Mutex<BTreeSet<(Timestamp, String)>>>,
 }
@@ -39,11 +41,13 @@ pub(super) struct Count {
     pub(super) performing: i64,
     pub(super) asking: i64,
     pub(super) events: u64,
+    pub(super) doubt: bool,
 }
 
 impl Tally {
-    pub(super) fn over(alarms: &Arc<Mutex<BTreeSet<(Timestamp, String)>>>) -> Arc<Self> {
-        Arc::new(Self { alarms: Arc::clone(alarms), ..Self::default() })
+    /// Begins to count; `again` says that another worker lived before.
+    pub(super) fn over(alarms: &Arc<Mutex<BTreeSet<(Timestamp, String)>>>, again: bool) -> Arc<Self> {
+        Arc::new(Self { alarms: Arc::clone(alarms), doubt: AtomicBool::new(again), ..Self::default() })
     }
 
     pub(super) fn count(&self) -> Count {
@@ -53,11 +57,13 @@ impl Tally {
             performing: read(&self.performing),
             asking: read(&self.asking),
             events: self.events.load(Ordering::SeqCst),
+            doubt: self.doubt.load(Ordering::SeqCst),
         }
     }
 
     /// Takes what is under way for nothing: messages that were sent twice, or that came twice.
     pub(super) fn rebase(&self) {
+        self.doubt.store(false, Ordering::SeqCst);
         self.under_way.store(0, Ordering::SeqCst);
     }
 }
@@ -76,7 +82,11 @@ impl Onlooker for Tally {
             Doing::Asks => (&self.asking, 1),
             Doing::Answered => (&self.asking, -1),
         };
-        number.fetch_add(by, Ordering::SeqCst);
+        let before = number.fetch_add(by, Ordering::SeqCst);
+        if before + by < 0 {
+            // Something came twice, so what the numbers say next may be wrong as well.
+            self.doubt.store(true, Ordering::SeqCst);
+        }
         self.events.fetch_add(1, Ordering::SeqCst);
     }
 }
