@@ -6,15 +6,18 @@
 //! items; a bound such as two or three would not: three facts of an invariant may need three items, and a fourth that
 //! is left over.
 
-use crate::teeth::{Bug, awake};
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
+
+use indexmap::IndexMap;
+use indexmap::map::Entry;
 
 use super::context::Context;
 use super::facts::{Facts, Slots};
 use super::spot::End;
 use super::step::{At, Ended, Mark, Way, effect, ending_of, may_have_happened, settle};
 use super::{Class, Cost};
+use crate::teeth::{Bug, awake};
 use crate::verify::findings::{MemberCourse, MemberIx, Problem, Spot, StepCourse, UndoEnd};
 use crate::verify::sketch::{OnError, Sketch, Step, StepEnding};
 
@@ -94,28 +97,26 @@ pub(super) fn ways(
 ) -> Vec<Way> {
     let step = &sketch.steps[s];
     let kinds = kinds(sketch, slots, s, ends, context, class);
-    let mut index: HashMap<Listed, usize> = HashMap::new();
     let empty =
         Listed { bad: None, over: false, drained: false, busy: 0, past: false, incomplete: false, facts: slots.none() };
     let nothing = Courses { cost: Cost::of(0, true), told: Chain(None), owed: BTreeSet::new(), marks: BTreeMap::new() };
-    index.insert(empty.clone(), 0);
-    let mut lists = vec![(empty, nothing)];
+    let mut lists = IndexMap::from([(empty, nothing)]);
     let mut open = VecDeque::from([0]);
     while let Some(at) = open.pop_front() {
         for (kind, item) in &kinds {
-            let (list, courses) = &lists[at];
+            let (list, courses) = lists.get_index(at).expect("what is open was inserted");
             let Some(longer) = with(step, list, kind, slots) else { continue };
             let courses = after(courses, item);
-            match index.get(&longer) {
-                Some(&known) => {
-                    if lists[known].1.improve(courses) && !open.contains(&known) {
-                        open.push_back(known);
+            match lists.entry(longer) {
+                Entry::Occupied(mut known) => {
+                    let at = known.index();
+                    if known.get_mut().improve(courses) && !open.contains(&at) {
+                        open.push_back(at);
                     }
                 }
-                None => {
-                    index.insert(longer.clone(), lists.len());
-                    open.push_back(lists.len());
-                    lists.push((longer, courses));
+                Entry::Vacant(new) => {
+                    open.push_back(new.index());
+                    new.insert(courses);
                 }
             }
         }
@@ -150,9 +151,8 @@ fn kinds(
     ends: &[End],
     context: &Context,
     class: Class,
-) -> Vec<(Kind, Courses<Rc<Told>>)> {
-    let mut index: HashMap<Kind, usize> = HashMap::new();
-    let mut kinds: Vec<(Kind, Courses<Rc<Told>>)> = Vec::new();
+) -> IndexMap<Kind, Courses<Rc<Told>>> {
+    let mut kinds: IndexMap<Kind, Courses<Rc<Told>>> = IndexMap::new();
     for end in ends {
         let cost = Cost::of(end.faults, true);
         for one in settle(sketch, slots, s, end, context, class) {
@@ -161,12 +161,9 @@ fn kinds(
             let courses = Courses { cost, told, owed: one.owed, marks };
             let ending = ending_of(end.verdict);
             let kind = Kind { ending, drained: end.drained, incomplete: one.incomplete, facts: one.facts };
-            match index.get(&kind) {
-                Some(&known) => drop(kinds[known].1.improve(courses)),
-                None => {
-                    index.insert(kind.clone(), kinds.len());
-                    kinds.push((kind, courses));
-                }
+            match kinds.entry(kind) {
+                Entry::Occupied(mut known) => drop(known.get_mut().improve(courses)),
+                Entry::Vacant(new) => drop(new.insert(courses)),
             }
         }
     }
