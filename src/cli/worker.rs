@@ -41,7 +41,7 @@ pub(super) async fn worker(app: &App, args: &Worker) -> Result<ExitCode, Problem
         clock: Arc::new(SystemClock),
         options,
         admin: args.register.trim_end_matches('/').to_owned(),
-        advertised: args.advertise.clone().unwrap_or_default(),
+        advertised: args.advertise.clone(),
         onlooker: None,
     };
     let (end, code) = (CancellationToken::new(), Arc::new(parking_lot::Mutex::new(ExitCode::Interrupted)));

@@ -11,10 +11,9 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::life::Row;
-use super::message::{Granted, RUN, Reply, STORE, Submit, Taken, VERSION, Wish};
-use super::reading::{Found, Read, Which};
+use super::message::{RUN, Reply, STORE, Submit, Taken, VERSION, Wish};
+use super::reading::{ALL, Found, Read, Which};
 use crate::definition::Definition;
-use crate::engine::report::RunReport;
 use crate::engine::{EngineError, Known, Patience};
 use crate::names::RunKey;
 use crate::payload::Payload;
@@ -162,9 +161,8 @@ impl Cluster {
     ///
     /// # Errors
     /// When it is refused, or the cluster does not answer.
-    pub(crate) async fn wish(&self, id: &str, wish: Wish) -> Result<RunReport, ClusterError> {
-        let granted: Granted = self.post(&format!("{RUN}/{id}/wish"), Some(&wish)).await?;
-        Ok(*granted?)
+    pub(crate) async fn wish(&self, id: &str, wish: Wish) -> Result<(), ClusterError> {
+        Ok(self.post::<Reply<()>>(&format!("{RUN}/{id}/wish"), Some(&wish)).await??)
     }
 
     /// Leaves a message for a run. It is durable when this returns, and not yet decided on.
@@ -179,7 +177,7 @@ impl Cluster {
         row.ok_or_else(|| EngineError::NotFound { message: format!("there is no run `{id}`") }.into())
     }
 
-    /// Waits until a run rests; `seen` is told how many records it has each time that there are more.
+    /// Waits until a run rests; `seen` is told of it each time that it has more records.
     ///
     /// # Errors
     /// When the cluster does not answer.
@@ -187,7 +185,7 @@ impl Cluster {
         &self,
         id: &str,
         patience: Patience,
-        mut seen: impl FnMut(u64) -> Result<(), ClusterError> + Send,
+        mut seen: impl FnMut(RunKey) -> Result<(), ClusterError> + Send,
     ) -> Result<(), ClusterError> {
         let (mut pause, longest) = LOOK_AGAIN;
         let mut known = 0;
@@ -196,7 +194,7 @@ impl Cluster {
             if row.events > known {
                 known = row.events;
                 pause = LOOK_AGAIN.0;
-                seen(known)?;
+                seen(row.run)?;
             }
             if row.finished_at.is_some() || row.standing.is_resting(patience) {
                 return Ok(());
@@ -211,7 +209,7 @@ impl Cluster {
     /// # Errors
     /// When the cluster does not answer.
     pub(crate) async fn live(&self) -> Result<Vec<String>, ClusterError> {
-        let mut rows = self.rows(Which::Live, usize::MAX >> 1).await?;
+        let mut rows = self.rows(Which::Live, ALL).await?;
         rows.reverse();
         Ok(rows.into_iter().map(|row| row.id).collect())
     }

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 
 use super::client::{Cluster, ClusterError};
 use super::life::Row;
-use super::reading::Which;
+use super::reading::{ALL, Which};
 use crate::engine::EngineError;
 use crate::names::{RunKey, is_run_id};
 use crate::store::journal::{Commit, Committed, DoneRow, Journal, LiveRow, RunRow, StoreError};
@@ -85,7 +85,7 @@ impl Journal for ClusterJournal {
     }
 
     fn live(&self) -> Result<Vec<(RunKey, LiveRow)>, StoreError> {
-        let mut rows = self.rows(Which::Live, usize::MAX >> 1)?;
+        let mut rows = self.rows(Which::Live, ALL)?;
         rows.reverse();
         let live = |(run, row)| match row {
             RunRow::Live(row) => Some((run, row)),

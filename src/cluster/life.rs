@@ -10,7 +10,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::message::{Job, Message, Wish};
 use crate::engine::executor::AttemptEnd;
-use crate::engine::report::{RunReport, word};
 use crate::engine::{EngineError, Standing, Workflow, check_input, differs};
 use crate::limits::Limits;
 use crate::machine::event::{Compensation, Entry, RunStarted, Status};
@@ -128,7 +127,6 @@ pub(super) struct Life {
     entries: Vec<Entry>,
     commands: Vec<Command>,
     orders: Vec<Order>,
-    stops: Vec<u64>,
 }
 
 /// What a turn came to.
@@ -138,7 +136,6 @@ pub(super) struct Turned {
     /// The new records, encoded.
     pub(super) records: Vec<Vec<u8>>,
     pub(super) orders: Vec<Order>,
-    pub(super) report: RunReport,
 }
 
 /// What a new run is made of.
@@ -208,7 +205,7 @@ impl Life {
     }
 
     fn over(head: Head, machine: Machine) -> Self {
-        Self { head, machine, entries: Vec::new(), commands: Vec::new(), orders: Vec::new(), stops: Vec::new() }
+        Self { head, machine, entries: Vec::new(), commands: Vec::new(), orders: Vec::new() }
     }
 
     /// Says whether an order with the id of this run is another order.
@@ -308,14 +305,14 @@ impl Life {
 
     /// Ends the turn.
     pub(super) fn end(mut self, now: Timestamp) -> Turned {
+        // Who asks whether to end early does so now and then: what was said before must still be there.
+        let under_way = &self.head.attempts;
+        self.head.stops.retain(|serial| under_way.iter().any(|attempt| attempt.serial == *serial));
+        let stopped_before = self.head.stops.len();
         for command in std::mem::take(&mut self.commands) {
             self.order(command);
         }
-        if !self.stops.is_empty() {
-            // Who asks whether to end early does so now and then: what was said before must still be there.
-            self.head.stops.append(&mut self.stops);
-            let under_way = &self.head.attempts;
-            self.head.stops.retain(|serial| under_way.iter().any(|attempt| attempt.serial == *serial));
+        if self.head.stops.len() > stopped_before {
             self.orders.push(Order::Stop(self.head.stops.clone()));
         }
         let state = self.machine.state();
@@ -330,7 +327,7 @@ impl Life {
             run: self.head.run,
             id: state.started.id.clone(),
             workflow: state.started.workflow.clone(),
-            status: conclusion.map_or_else(|| state.status(), |c| word(c.status)).to_owned(),
+            status: state.status().to_owned(),
             end: conclusion.map(|c| c.status),
             compensation: conclusion.map_or(Compensation::NoneNeeded, |c| c.compensation),
             started_at: state.started_at,
@@ -338,10 +335,9 @@ impl Life {
             events: self.head.events,
             standing: Standing::of(&self.machine, now),
         };
-        let report = RunReport::new(self.machine.plan(), state);
         let records: Vec<Vec<u8>> = self.entries.iter().map(format::encode).collect();
         self.head.seal = sealed(self.head.seal, &records);
-        Turned { head: self.head, row, records, orders: self.orders, report }
+        Turned { head: self.head, row, records, orders: self.orders }
     }
 
     fn order(&mut self, command: Command) {
@@ -354,7 +350,7 @@ impl Life {
             }
             Command::Stop { call } => {
                 let serials = self.head.attempts.iter().filter(|a| a.call == call).map(|a| a.serial);
-                self.stops.extend(serials);
+                self.head.stops.extend(serials);
             }
             Command::Call { call, attempt, until, input, key, previous, probe } => {
                 self.head.serial += 1;

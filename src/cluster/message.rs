@@ -4,7 +4,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::definition::Definition;
 use crate::engine::executor::AttemptEnd;
-use crate::engine::report::RunReport;
 use crate::engine::{EngineError, Known};
 use crate::failure::Failure;
 use crate::machine::policy::breaker::{Admission, Health};
@@ -83,9 +82,6 @@ pub(crate) enum Wish {
 
 /// What a run or a worker says to a wish or a question.
 pub(super) type Reply<T> = Result<T, EngineError>;
-
-/// A run after a wish was granted.
-pub(super) type Granted = Reply<Box<RunReport>>;
 
 /// An attempt to be carried out.
 #[derive(Clone, Debug, Serialize, Deserialize)]

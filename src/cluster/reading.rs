@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 use super::life::Row;
 use crate::names::RunKey;
 
+/// As many as there are: the most that a question can ask for.
+pub(super) const ALL: usize = usize::MAX >> 1;
+
 /// Something to be read.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum Read {

@@ -48,7 +48,7 @@ use crate::time::{Clock, Timestamp};
 pub use self::library::Workflow;
 pub use self::submit::{Known, Submission, Submitted};
 #[cfg(feature = "restate")]
-pub(crate) use self::submit::{check_input, differs};
+pub(crate) use self::submit::{check_id, check_input, differs};
 
 /// An event that has become durable.
 #[derive(Debug)]

@@ -67,10 +67,7 @@ impl Engine {
         if self.inner.stopping.load(Ordering::Acquire) {
             return Err(EngineError::Stopping);
         }
-        if let Some(id) = id.as_deref().filter(|id| !is_run_id(id)) {
-            let message = format!("the id `{id}` is not 1 to 128 of A-Z a-z 0-9 . _ -");
-            return Err(EngineError::Input(vec![InputError { pointer: String::new(), message }]));
-        }
+        id.as_deref().map_or(Ok(()), check_id)?;
         self.inner.library.keep(&workflow);
         let input = shallow(input)
             .map_err(|message| EngineError::Input(vec![InputError { pointer: String::new(), message }]))?;
@@ -144,6 +141,15 @@ impl Engine {
         self.resume(run).await?;
         Ok(Submitted { run, id, known: Known::Attached })
     }
+}
+
+/// Refuses what cannot be the id of a run.
+pub(crate) fn check_id(id: &str) -> Result<(), EngineError> {
+    if is_run_id(id) {
+        return Ok(());
+    }
+    let message = format!("the id `{id}` is not 1 to 128 of A-Z a-z 0-9 . _ -");
+    Err(EngineError::Input(vec![InputError { pointer: String::new(), message }]))
 }
 
 /// Says what keeps an order from being the one that the run with its id was started for.

@@ -11,8 +11,8 @@ use crate::cli::exit_code::ExitCode;
 use crate::cli::problem::Problem;
 use crate::cluster::{Cluster, ClusterError, ClusterJournal, Wish};
 use crate::engine::report::RunReport;
-use crate::engine::{Known, Patience};
-use crate::names::{RunKey, is_run_id};
+use crate::engine::{EngineError, Known, Patience, check_id};
+use crate::names::RunKey;
 use crate::payload::Payload;
 use crate::store::format;
 use crate::store::journal::Journal;
@@ -62,9 +62,9 @@ impl ClusterDesk {
             Task::Submit { definition, input, id } => {
                 let run = RunKey(Uuid::now_v7());
                 let (id, run) = match id {
-                    Some(id) if is_run_id(&id) => (id, None),
                     Some(id) => {
-                        return Err(Problem::invalid(format!("the id `{id}` is not 1 to 128 of A-Z a-z 0-9 . _ -")));
+                        check_id(&id)?;
+                        (id, None)
                     }
                     None => (run.to_string(), Some(run)),
                 };
@@ -94,9 +94,9 @@ impl ClusterDesk {
             Stay::UntilIdle => Patience::Timers,
         };
         let mut told = 0;
-        let seen = |_events: u64| {
+        let seen = |run: RunKey| {
             if watch {
-                told = self.tell(id, told, sink)?;
+                told = self.tell(run, id, told, sink)?;
             }
             Ok(())
         };
@@ -105,12 +105,8 @@ impl ClusterDesk {
     }
 
     /// Tells of the events of a run from number `from` on, and returns the number of the next.
-    fn tell(&self, id: &str, from: u64, sink: Sink<'_>) -> Result<u64, ClusterError> {
-        let read = || {
-            let run = self.journal.run_by_id(id)?;
-            Ok(run.map(|run| self.journal.records(run).map(|records| (run, records))).transpose()?)
-        };
-        let Some((run, records)) = read().map_err(ClusterError::Engine)? else { return Ok(from) };
+    fn tell(&self, run: RunKey, id: &str, from: u64, sink: Sink<'_>) -> Result<u64, ClusterError> {
+        let records = self.journal.records(run).map_err(EngineError::from)?;
         let new = records.iter().skip(usize::try_from(from).unwrap_or(usize::MAX));
         for entry in new.filter_map(|record| format::decode(record).ok()) {
             sink(Notice::Happened(Box::new(Happened { run, id: id.to_owned(), entry })));

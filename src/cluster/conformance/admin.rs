@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::real;
 use crate::cluster::message::{ATTEMPT, RUN, SERVICE};
+use crate::cluster::worker::Source;
 
 /// How long the cluster may take to forget.
 const FORGETS: Duration = Duration::from_secs(20);
@@ -13,19 +14,17 @@ const FORGETS: Duration = Duration::from_secs(20);
 pub(super) struct Admin {
     http: reqwest::Client,
     url: String,
+    source: Source,
 }
 
 impl Admin {
     pub(super) fn new(url: String) -> Self {
-        Self { http: reqwest::Client::new(), url }
+        let http = reqwest::Client::new();
+        Self { source: Source::new(http.clone(), url.clone()), http, url }
     }
 
     async fn query(&self, sql: &str) -> Result<Vec<Value>, String> {
-        let request = self.http.post(format!("{}/query", self.url)).header("accept", "application/json");
-        let answer = request.json(&json!({ "query": sql })).send().await.map_err(|e| e.to_string())?;
-        let text = answer.text().await.map_err(|e| e.to_string())?;
-        let value: Value = serde_json::from_str(&text).map_err(|e| format!("{e}: {text}"))?;
-        value["rows"].as_array().cloned().ok_or(text)
+        self.source.query(sql).await.map_err(|error| error.to_string())
     }
 
     /// Returns the invocations that have not ended: the id, and whether it is an attempt under way.

@@ -157,7 +157,7 @@ impl Play<'_> {
             clock: Arc::new(self.clock.clone()),
             options: self.options(),
             admin: self.stage.admin.clone(),
-            advertised: String::new(),
+            advertised: None,
             onlooker: Some(Arc::clone(&tally) as _),
         };
         let address = self.stage.address;

@@ -1,6 +1,6 @@
 //! What the handlers of one worker share: the registered handlers, compiled definitions, and records that were read.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -69,6 +69,8 @@ pub(super) struct Hall {
     pub(super) source: Source,
     plans: Plans,
     workflows: Mutex<HashMap<[u8; 32], Arc<Workflow>>>,
+    /// Definitions that the cluster was seen to keep; it never forgets one.
+    kept: Mutex<HashSet<[u8; 32]>>,
     records: Mutex<Records>,
     /// Tells this process from all others.
     boot: u64,
@@ -81,6 +83,15 @@ pub(super) struct Hall {
 struct Records {
     of: HashMap<RunKey, Vec<Vec<u8>>>,
     bytes: usize,
+}
+
+impl Records {
+    /// Takes the records of a run out.
+    fn take(&mut self, run: RunKey) -> Option<Vec<Vec<u8>>> {
+        let records = self.of.remove(&run)?;
+        self.bytes -= size(&records);
+        Some(records)
+    }
 }
 
 /// Tells one beginning of an attempt from all others.
@@ -107,6 +118,7 @@ impl Hall {
             limits,
             source,
             workflows: Mutex::default(),
+            kept: Mutex::default(),
             records: Mutex::default(),
             // JSON of other programs may keep no more of a number.
             boot: boot >> 11,
@@ -165,25 +177,33 @@ impl Hall {
         self.plans.get(fingerprint, || Ok(pinned.into()))
     }
 
+    /// Tells whether the cluster keeps a definition.
+    pub(super) async fn has_definition(&self, fingerprint: [u8; 32]) -> Result<bool, EngineError> {
+        if self.kept.lock().contains(&fingerprint) {
+            return Ok(true);
+        }
+        let kept = self.source.has_definition(fingerprint).await?;
+        if kept {
+            self.kept.lock().insert(fingerprint);
+        }
+        Ok(kept)
+    }
+
     /// Returns the records that a run had before its turn. They never change, so it does not matter where they come from.
+    /// Whoever has the turn has them for itself until [`Hall::remember`].
     pub(super) async fn records(&self, id: &str, head: &Head) -> Result<Vec<Vec<u8>>, EngineError> {
-        let known = self.records.lock().of.get(&head.run).filter(|records| head.is_of(records)).cloned();
-        if let Some(records) = known {
+        if let Some(records) = self.records.lock().take(head.run).filter(|records| head.is_of(records)) {
             return Ok(records);
         }
-        let records = self.source.records(id).await?;
-        if head.is_of(&records) { Ok(records) } else { head.cut(records) }
+        head.cut(self.source.records(id).await?)
     }
 
     /// Remembers what a run's records are after a turn.
     pub(super) fn remember(&self, run: RunKey, before: Vec<Vec<u8>>, new: &[Vec<u8>], is_final: bool) {
-        let mut records = self.records.lock();
-        if let Some(old) = records.of.remove(&run) {
-            records.bytes -= size(&old);
-        }
         if is_final {
             return;
         }
+        let mut records = self.records.lock();
         let mut all = before;
         all.extend_from_slice(new);
         if records.bytes + size(&all) > RECORDS_MAX {
@@ -191,7 +211,9 @@ impl Hall {
             *records = Records::default();
         }
         records.bytes += size(&all);
-        records.of.insert(run, all);
+        if let Some(old) = records.of.insert(run, all) {
+            records.bytes -= size(&old);
+        }
     }
 }
 

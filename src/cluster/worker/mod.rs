@@ -16,3 +16,5 @@ mod store;
 #[cfg(test)]
 pub(crate) use hall::{Doing, Onlooker};
 pub(crate) use serve::{ServeError, Serving, serve};
+#[cfg(test)]
+pub(super) use source::Source;

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::hall::{Doing, Hall, now};
 use crate::cluster::life::{Birth, Head, Life, Order, Row, Turned};
 use crate::cluster::message::{
-    ATTEMPT, DEFINITION, Granted, Job, Message, RUN, Reply, SERVICE, Submit, Taken, ToService, VERSION, Wish,
+    ATTEMPT, DEFINITION, Job, Message, RUN, Reply, SERVICE, Submit, Taken, ToService, VERSION, Wish,
 };
 use crate::engine::{EngineError, Known, Workflow};
 use crate::names::RunKey;
@@ -50,26 +50,22 @@ impl Run {
         if flowrun != VERSION {
             return Ok(Json(Err(other_version(flowrun))));
         }
-        let workflow = self.0.workflow(*definition);
+        // All workers behind one address are the same build, so this is the same wherever it is called again.
+        let workflow = match self.0.workflow(*definition) {
+            Ok(workflow) => workflow,
+            Err(error) => return Ok(Json(Err(error))),
+        };
         if let Some(Json(head)) = ctx.get::<Json<Head>>(HEAD).await? {
-            let workflow = match workflow {
-                Ok(workflow) => workflow,
-                Err(error) => return Ok(Json(Err(error))),
-            };
             let (life, _) = self.take_up(ctx.key(), head).await?;
             let known = if life.is_final() { Known::Final } else { Known::Attached };
             return Ok(Json(life.conflict(&workflow, &input).map_or(Ok(Taken { known }), Err)));
         }
-        let (hall, ready) = (Arc::clone(&self.0), workflow.as_ref().ok().cloned());
-        let moment = async move || Ok::<_, HandlerError>(Json(moment(&hall, ready.as_deref(), run).await?));
+        let (hall, ready) = (Arc::clone(&self.0), Arc::clone(&workflow));
+        let moment = async move || Ok::<_, HandlerError>(Json(moment(&hall, &ready, run).await?));
         let Json(moment) = ctx.run(moment).name("moment").await?;
         if let Some(refused) = moment.refused {
             return Ok(Json(Err(refused)));
         }
-        let workflow = match workflow {
-            Ok(workflow) => workflow,
-            Err(error) => return Ok(Json(Err(error))),
-        };
         let id = ctx.key().to_owned();
         let birth = Birth { id, run: moment.run, salt: moment.salt, workflow: &workflow, input };
         let life = match Life::begin(birth, &self.0.limits, moment.now) {
@@ -97,9 +93,8 @@ impl Run {
 
     /// Does what somebody wants.
     #[handler]
-    async fn wish(&self, ctx: ObjectContext<'_>, wish: Json<Wish>) -> Result<Json<Granted>, HandlerError> {
-        let turned = self.turn(&ctx, Message::Wish(wish.into_inner())).await?;
-        Ok(Json(turned.map(Box::new)))
+    async fn wish(&self, ctx: ObjectContext<'_>, wish: Json<Wish>) -> Result<Json<Reply<()>>, HandlerError> {
+        Ok(Json(self.turn(&ctx, Message::Wish(wish.into_inner())).await?))
     }
 
     /// Says where the run stands.
@@ -110,11 +105,7 @@ impl Run {
 }
 
 impl Run {
-    async fn turn(
-        &self,
-        ctx: &ObjectContext<'_>,
-        message: Message,
-    ) -> Result<Result<crate::engine::report::RunReport, EngineError>, HandlerError> {
+    async fn turn(&self, ctx: &ObjectContext<'_>, message: Message) -> Result<Reply<()>, HandlerError> {
         let Some(Json(head)) = ctx.get::<Json<Head>>(HEAD).await? else {
             return Ok(Err(EngineError::NotFound { message: format!("there is no run `{}`", ctx.key()) }));
         };
@@ -123,10 +114,8 @@ impl Run {
         if let Err(error) = life.take(message, now) {
             return Ok(Err(error));
         }
-        let turned = life.end(now);
-        let report = turned.report.clone();
-        self.end(ctx, now, turned, records);
-        Ok(Ok(report))
+        self.end(ctx, now, life.end(now), records);
+        Ok(Ok(()))
     }
 
     async fn take_up(&self, id: &str, head: Head) -> Result<(Life, Vec<Vec<u8>>), HandlerError> {
@@ -137,7 +126,7 @@ impl Run {
 
     /// Records a turn and sends what follows from it.
     fn end(&self, ctx: &ObjectContext<'_>, now: Timestamp, turned: Turned, before: Vec<Vec<u8>>) {
-        let Turned { head, row, records, orders, report: _ } = turned;
+        let Turned { head, row, records, orders } = turned;
         if !records.is_empty() {
             let first = head.events - records.len() as u64;
             ctx.set(&format!("{RECORDS}{first:010}"), tables::bundle(&records));
@@ -152,8 +141,7 @@ impl Run {
             }
             match order {
                 Order::Attempt(job) => {
-                    let job: Json<Job> = Json(*job);
-                    ctx.request::<_, ()>(RequestTarget::service(ATTEMPT, "carry_out"), job).send();
+                    ctx.request::<Json<Job>, ()>(RequestTarget::service(ATTEMPT, "carry_out"), Json(*job)).send();
                 }
                 Order::Stop(serials) => ctx.set(STOPS, Json(serials)),
                 Order::Admit { service, policy, call } => {
@@ -179,15 +167,10 @@ impl Run {
 }
 
 /// Looks at the clock and at this worker, once for each new run.
-async fn moment(hall: &Hall, workflow: Option<&Workflow>, run: Option<RunKey>) -> Result<Moment, EngineError> {
-    let refused = workflow.and_then(|workflow| {
-        let obstacle = hall.executor.obstacle(&workflow.plan);
-        obstacle.map(|(_, message)| EngineError::Definition(message))
-    });
-    let keep = match workflow {
-        Some(workflow) => !hall.source.has_definition(workflow.fingerprint).await?,
-        None => false,
-    };
+async fn moment(hall: &Hall, workflow: &Workflow, run: Option<RunKey>) -> Result<Moment, EngineError> {
+    let obstacle = hall.executor.obstacle(&workflow.plan);
+    let refused = obstacle.map(|(_, message)| EngineError::Definition(message));
+    let keep = !hall.has_definition(workflow.fingerprint).await?;
     let mut salt = [0; 32];
     salt[..16].copy_from_slice(Uuid::new_v4().as_bytes());
     salt[16..].copy_from_slice(Uuid::new_v4().as_bytes());

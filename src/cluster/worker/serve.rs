@@ -38,8 +38,8 @@ pub(crate) struct Serving {
     pub(crate) options: EngineOptions,
     /// The cluster's administration interface.
     pub(crate) admin: String,
-    /// The address at which the cluster reaches this worker.
-    pub(crate) advertised: String,
+    /// The address at which the cluster reaches this worker, if not where it listens.
+    pub(crate) advertised: Option<String>,
     /// Who looks on.
     pub(crate) onlooker: Option<Arc<dyn Onlooker>>,
 }
@@ -108,7 +108,7 @@ pub(crate) async fn serve(
     let listener = TcpListener::bind(address).await.map_err(|error| ServeError::Listen { address, error })?;
     let address = listener.local_addr().map_err(|error| ServeError::Listen { address, error })?;
     let server = tokio::spawn(HttpServer::new(endpoint).serve_with_cancel(listener, end));
-    let uri = if advertised.is_empty() { format!("http://{address}/") } else { advertised };
+    let uri = advertised.unwrap_or_else(|| format!("http://{address}/"));
     register(&http, &admin, &uri).await?;
     ready(address);
     // It ends when it is told to; a panic of its own ends it as well.

@@ -2,6 +2,7 @@
 
 use reqwest::header::ACCEPT;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::definition::TEXT;
@@ -17,7 +18,7 @@ use crate::store::tables;
 
 /// The administration interface of a cluster.
 #[derive(Clone, Debug)]
-pub(super) struct Source {
+pub(in crate::cluster) struct Source {
     http: reqwest::Client,
     admin: String,
 }
@@ -33,7 +34,7 @@ struct Cell {
 }
 
 impl Source {
-    pub(super) fn new(http: reqwest::Client, admin: String) -> Self {
+    pub(in crate::cluster) fn new(http: reqwest::Client, admin: String) -> Self {
         Self { http, admin }
     }
 
@@ -94,7 +95,7 @@ impl Source {
             "SELECT value_utf8 FROM state WHERE service_name = '{RUN}' AND key = '{ROW}' AND {fits} \
              ORDER BY value_utf8 DESC LIMIT {most}"
         );
-        let cells = self.query(&sql).await?;
+        let cells: Vec<Cell> = self.query(&sql).await?;
         cells.into_iter().filter_map(|cell| cell.value_utf8).map(|text| read_json(&text)).collect()
     }
 
@@ -106,10 +107,11 @@ impl Source {
         self.query(&sql).await
     }
 
-    async fn query(&self, sql: &str) -> Result<Vec<Cell>, EngineError> {
+    /// Asks a question in SQL.
+    pub(in crate::cluster) async fn query<T: DeserializeOwned>(&self, sql: &str) -> Result<Vec<T>, EngineError> {
         #[derive(Deserialize)]
-        struct Rows {
-            rows: Vec<Cell>,
+        struct Rows<T> {
+            rows: Vec<T>,
         }
         let url = format!("{}/query", self.admin);
         let failed = |error: reqwest::Error| unreachable_admin(&self.admin, &error);
@@ -121,7 +123,7 @@ impl Source {
             let message = format!("{} answers {status} to a question: {text}", self.admin);
             return Err(EngineError::Store(StoreError::Io { path: "the cluster".to_owned(), message }));
         }
-        read_json::<Rows>(&text).map(|rows| rows.rows)
+        read_json::<Rows<T>>(&text).map(|rows| rows.rows)
     }
 }
 
@@ -131,7 +133,7 @@ fn safe(name: &str) -> Result<&str, EngineError> {
     if is_run_id(name) { Ok(name) } else { Err(not_found()) }
 }
 
-fn read_json<T: for<'a> Deserialize<'a>>(text: &str) -> Result<T, EngineError> {
+fn read_json<T: DeserializeOwned>(text: &str) -> Result<T, EngineError> {
     serde_json::from_str(text).map_err(|error| damaged(format!("what the cluster keeps cannot be read: {error}")))
 }
 
