@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 use super::clock::LivesClock;
 use super::read::{Case, Counts, Deed, Verb, merge};
 use crate::engine::report::RunReport;
+use crate::engine::view::View;
 use crate::engine::{
     Engine, EngineError, EngineOptions, InputError, Moment, Patience, Recorded, Submission, Watch, Workflow,
 };
@@ -152,6 +153,40 @@ pub(crate) struct Ending {
     pub(crate) handlers: Option<Handlers>,
     /// Whether the crash point was reached.
     pub(crate) crashed: bool,
+}
+
+impl Ending {
+    /// Begins with what the handlers were left with.
+    pub(crate) fn after(took: Duration, handlers: &Handlers) -> Self {
+        let mut ending = Self { took, handlers: Some(handlers.clone()), ..Self::default() };
+        match handlers.ledger().map(|ledger| ledger.entries(None)) {
+            Some(Ok(entries)) => ending.ledger = entries,
+            Some(Err(problem)) => ending.problems.push(problem),
+            None => {}
+        }
+        ending
+    }
+
+    /// Adds a run that was not taken in.
+    pub(crate) fn add_refused(&mut self, id: &str, report: Option<Value>) {
+        self.reports.push(report.unwrap_or_else(|| json!({ "run_id": id })));
+        self.histories.push(Vec::new());
+    }
+
+    /// Adds a run as it can be read, with its row in lists.
+    pub(crate) fn add(&mut self, view: &View, run: RunKey, row: Option<RunRow>, is_first: bool) {
+        match (view.report(run), view.history(run)) {
+            (Ok(report), Ok(entries)) => {
+                self.reports.push(shown(&report, row));
+                self.histories.push(entries.iter().map(|(_, entry)| in_short_with_time(entry)).collect());
+                self.runs.push((report, entries.into_iter().map(|(_, entry)| entry).collect()));
+            }
+            (Err(error), _) | (_, Err(error)) => self.problems.push(error.to_string()),
+        }
+        if is_first && let Ok((plan, state)) = view.state(run) {
+            self.scope = state.scope(&plan, plan.order.iter().copied());
+        }
+    }
 }
 
 /// How a life ended.
@@ -593,32 +628,14 @@ impl Play<'_> {
         let took = self.clock.now().since(START);
         let journal: Arc<dyn Journal> = Arc::clone(store) as _;
         let contracts = self.handlers.contracts();
-        let view = crate::engine::view::View::new(journal, contracts, self.script.limits.clone());
-        let mut ending = Ending { took, handlers: Some(self.handlers.clone()), ..Ending::default() };
+        let view = View::new(journal, contracts, self.script.limits.clone());
+        let mut ending = Ending::after(took, &self.handlers);
         for (run, (id, ..)) in self.runs.iter().enumerate() {
             let Ok(Some(key)) = store.run_by_id(id) else {
-                ending.reports.push(self.refused[run].take().unwrap_or_else(|| json!({ "run_id": id })));
-                ending.histories.push(Vec::new());
+                ending.add_refused(id, self.refused[run].take());
                 continue;
             };
-            match (view.report(key), view.history(key)) {
-                (Ok(report), Ok(entries)) => {
-                    ending.reports.push(shown(&report, store.run(key).ok().flatten()));
-                    ending.histories.push(entries.iter().map(|(_, entry)| in_short_with_time(entry)).collect());
-                    ending.runs.push((report, entries.into_iter().map(|(_, entry)| entry).collect()));
-                }
-                (Err(error), _) | (_, Err(error)) => ending.problems.push(error.to_string()),
-            }
-            if run == 0
-                && let Ok((plan, state)) = view.state(key)
-            {
-                ending.scope = state.scope(&plan, plan.order.iter().copied());
-            }
-        }
-        match self.handlers.ledger().map(|ledger| ledger.entries(None)) {
-            Some(Ok(entries)) => ending.ledger = entries,
-            Some(Err(problem)) => ending.problems.push(problem),
-            None => {}
+            ending.add(&view, key, store.run(key).ok().flatten(), run == 0);
         }
         self.shared.tell(&self.deeds, &mut ending);
         let mut memory = self.shared.memory.lock();
@@ -777,7 +794,7 @@ fn is_trace(event: &Event, verb: &Verb, n: usize) -> bool {
 }
 
 /// Returns a report as expectations see it.
-pub(crate) fn shown(report: &RunReport, row: Option<RunRow>) -> Value {
+fn shown(report: &RunReport, row: Option<RunRow>) -> Value {
     let mut value = serde_json::to_value(report).unwrap_or_default();
     value["exit"] = json!(report.exit_code());
     // A summary that says something else than the events would mislead every list.
@@ -801,7 +818,7 @@ fn in_short(entry: &Entry) -> String {
     text
 }
 
-pub(crate) fn in_short_with_time(entry: &Entry) -> String {
+fn in_short_with_time(entry: &Entry) -> String {
     let value = history::to_json(0, entry);
     let after = entry.at.since(START);
     let mut text = format!("{:>10.3}s  {}", after.as_secs_f64(), in_short(entry));

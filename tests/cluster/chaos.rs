@@ -3,30 +3,13 @@
 //! `FLOWRUN_CHAOS_ROUNDS`, `FLOWRUN_CHAOS_ORDERS` (at most 140: there is no more in stock), `FLOWRUN_CHAOS_KILLS` and
 //! `FLOWRUN_CHAOS_SEED` say how many and which.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
+use crate::batch::{self, Dice, Effects, number_of};
 use crate::lab::Lab;
-
-/// A small generator, so that a seed says everything.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, n: u64) -> u64 {
-        // SplitMix64.
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (z ^ (z >> 31)) % n
-    }
-}
-
-fn number_of(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
 
 #[test]
 fn a06_on_one_node_nothing_is_lost_or_doubled() {
@@ -53,7 +36,7 @@ fn one_round(nodes: usize, seed: u64) {
     let slow = ["{ step: charge, do: { delay: 80ms } }", "{ step: label, do: { delay: 120ms } }"];
     let Some(mut lab) = Lab::with(nodes, WORKERS, &slow) else { return };
     println!("{nodes} nodes, {orders} orders, {kills} kills, FLOWRUN_CHAOS_SEED={seed}");
-    let expected = write_orders(&lab, orders);
+    let expected = batch::orders(&lab.place, orders, |n| if n % 3 == 0 { "PROD-A1" } else { "PROD-D4" });
     let exec = ["exec", "--input", "orders.jsonl", "--id", "{{ input.orderId }}", "--concurrency", "24"];
     let mut running = lab.place.start(&exec);
     let mut dice = Dice(seed);
@@ -90,52 +73,13 @@ fn one_round(nodes: usize, seed: u64) {
     println!("killed {killed:?}; parked and retried: {}", parked.len());
 }
 
-/// What is to be in the ledger of each order.
-type Expected = BTreeMap<String, BTreeMap<String, usize>>;
-
-fn write_orders(lab: &Lab, orders: u64) -> Expected {
-    let (mut lines, mut expected) = (String::new(), Expected::new());
-    for n in 0..orders {
-        let id = format!("ORD-{n}");
-        // Every fifth is declined twice and undone.
-        let good = n % 5 != 4;
-        let product = if n % 3 == 0 { "PROD-A1" } else { "PROD-D4" };
-        lab.place.order("one.json", |order| {
-            order["orderId"] = json!(id);
-            order["items"] = json!([{ "productId": product, "quantity": 1, "price": 10.5 }]);
-            if !good {
-                order["paymentMethod"]["token"] = json!("tok_declined");
-                order["alternativePayment"]["token"] = json!("tok_declined");
-            }
-        });
-        lines.push_str(&std::fs::read_to_string(lab.place.path("one.json")).expect("it was just written"));
-        lines.push('\n');
-        let effects: &[&str] = match good {
-            true => &["audited", "charged", "labelled", "mailed", "reserved", "taken"],
-            false => &["audited", "released", "reserved"],
-        };
-        expected.insert(id, effects.iter().map(|e| ((*e).to_owned(), 1)).collect());
-    }
-    lab.place.write("orders.jsonl", lines);
-    expected
-}
-
 /// Every order has ended, each effect has happened once for its key, and each step has one outcome.
-fn check(lab: &Lab, expected: &Expected, orders: u64) {
+fn check(lab: &Lab, expected: &Effects, orders: u64) {
     let listed = lab.place.run(&["list", "-n", "100000", "-o", "json"]).expect(0).json();
     let runs = listed["runs"].as_array().expect("a list");
     assert_eq!(runs.len() as u64, orders);
     assert!(runs.iter().all(|run| matches!(run["status"].as_str(), Some("completed" | "failed"))), "{runs:#?}");
-    let (mut found, mut keys) = (Expected::new(), BTreeSet::new());
-    for entry in lab.place.ledger() {
-        assert!(keys.insert((entry["effect"].to_string(), entry["key"].to_string())), "twice: {entry}");
-        if entry["effect"] == "blocked" {
-            continue;
-        }
-        let order = entry["order_id"].as_str().expect("an order").to_owned();
-        *found.entry(order).or_default().entry(entry["effect"].as_str().expect("a name").to_owned()).or_default() += 1;
-    }
-    assert_eq!(found, *expected);
+    assert_eq!(batch::effects_by_order(lab.place.ledger()), *expected);
     for n in 0..orders {
         let history = lab.place.run(&["history", &format!("ORD-{n}"), "-o", "jsonl"]).expect(0).lines();
         let of = |kind: &str| history.iter().filter(|e| e["type"] == kind).map(|e| &e["step"]).collect::<Vec<&Value>>();

@@ -3,6 +3,8 @@
 //! `cargo test --features restate --test cluster`; the servers are installed from the npm registry where there are none.
 
 mod balancer;
+#[path = "../it/batch.rs"]
+mod batch;
 mod chaos;
 mod circumstances;
 mod lab;

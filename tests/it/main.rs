@@ -1,5 +1,6 @@
 //! One binary for all tests that look at flowrun from outside.
 mod abuse;
+mod batch;
 mod cases;
 mod cli;
 mod contracts;

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::admin::Admin;
 use super::clock::HeldClock;
@@ -29,8 +29,7 @@ use crate::handlers::{Handlers, World};
 use crate::machine::fold;
 use crate::payload::Payload;
 use crate::scenario::play::{
-    Ending, LIVES_MAX, Progress, START, Script, Shared, VIRTUAL_MAX, in_short_with_time, refused, refused_input, runs,
-    shown, signal_id,
+    Ending, LIVES_MAX, Progress, START, Script, Shared, VIRTUAL_MAX, refused, refused_input, runs, signal_id,
 };
 use crate::scenario::read::{Deed, Verb};
 use crate::store::format;
@@ -369,35 +368,17 @@ impl Play<'_> {
 
     async fn ending(&mut self, life: &Life) -> Ending {
         let took = self.clock.now().since(START);
-        let mut ending = Ending { took, handlers: Some(self.handlers.clone()), ..Ending::default() };
+        let mut ending = Ending::after(took, &self.handlers);
         let journal = Arc::new(ClusterJournal::new(life.cluster.clone()));
         let view = View::new(journal, self.handlers.contracts(), self.script.limits.clone());
         for (run, (id, ..)) in self.runs.iter().enumerate() {
             let Some(known) = self.known.get(&run) else {
-                ending.reports.push(self.refused[run].take().unwrap_or_else(|| json!({ "run_id": id })));
-                ending.histories.push(Vec::new());
+                ending.add_refused(id, self.refused[run].take());
                 continue;
             };
             let key = known.row.run;
             let row = life.cluster.rows(Which::Id(id.clone()), 1).await.ok().and_then(|mut rows| rows.pop());
-            match (view.report(key), view.history(key)) {
-                (Ok(report), Ok(entries)) => {
-                    ending.reports.push(shown(&report, row.map(Into::into)));
-                    ending.histories.push(entries.iter().map(|(_, entry)| in_short_with_time(entry)).collect());
-                    ending.runs.push((report, entries.into_iter().map(|(_, entry)| entry).collect()));
-                }
-                (Err(error), _) | (_, Err(error)) => ending.problems.push(error.to_string()),
-            }
-            if run == 0
-                && let Ok((plan, state)) = view.state(key)
-            {
-                ending.scope = state.scope(&plan, plan.order.iter().copied());
-            }
-        }
-        match self.handlers.ledger().map(|ledger| ledger.entries(None)) {
-            Some(Ok(entries)) => ending.ledger = entries,
-            Some(Err(problem)) => ending.problems.push(problem),
-            None => {}
+            ending.add(&view, key, row.map(Into::into), run == 0);
         }
         self.shared.tell(&self.script.case.then, &mut ending);
         ending

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+pub(super) use crate::batch::{effects_once, number_of};
 use crate::program::{Place, Ran};
 
 /// A way an order can go.
@@ -145,22 +146,6 @@ pub(super) fn end(place: &Place, ran: &Ran) -> End {
     End { code: ran.code(), report, effects: effects_once(&place.ledger()) }
 }
 
-/// Counts the effects of each kind; no key may have the same effect twice. A note that a late call is to be refused is
-/// no effect: it is made when an attempt was cut off before it acted.
-#[track_caller]
-pub(super) fn effects_once(entries: &[Value]) -> BTreeMap<String, usize> {
-    let mut counts = BTreeMap::new();
-    let mut keys = BTreeSet::new();
-    for entry in entries {
-        assert!(keys.insert((entry["effect"].to_string(), entry["key"].to_string())), "twice: {entry}");
-        if entry["effect"] == "blocked" {
-            continue;
-        }
-        *counts.entry(entry["effect"].as_str().expect("an effect").to_owned()).or_insert(0) += 1;
-    }
-    counts
-}
-
 /// Returns a rule for each call that a history has, without its action, and whether the handler was let act.
 pub(super) fn calls(history: &[Value]) -> Vec<(String, bool)> {
     let mut rules: Vec<(String, bool)> = Vec::new();
@@ -209,12 +194,4 @@ pub(super) fn two_at_a_time<T: Send>(work: Vec<T>, each: impl Fn(T) + Sync) {
             });
         }
     });
-}
-
-/// Reads a number from the environment.
-pub(super) fn number_of(name: &str, default: u64) -> u64 {
-    match std::env::var(name) {
-        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")),
-        Err(_) => default,
-    }
 }

@@ -4,24 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rustix::process::Signal;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::courses::{effects_once, number_of};
+use super::courses::number_of;
+use crate::batch::{Dice, effects_by_order, orders};
 use crate::program::Place;
-
-/// A small generator, so that a seed says everything.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, n: u64) -> u64 {
-        // SplitMix64.
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (z ^ (z >> 31)) % n
-    }
-}
 
 /// What the rounds came to.
 #[derive(Debug, Default)]
@@ -61,29 +48,7 @@ fn a06_killed_at_random_times_every_effect_happens_once() {
 fn random_round(dice: &mut Dice, which: &str, tally: &mut Tally) {
     const ORDERS: u64 = 20;
     let place = Place::new();
-    let mut lines = String::new();
-    let mut expected = BTreeMap::new();
-    for n in 0..ORDERS {
-        let id = format!("ORD-{n}");
-        // Every fifth is declined twice and undone.
-        let good = n % 5 != 4;
-        place.order("one.json", |order| {
-            order["orderId"] = json!(id);
-            order["items"] = json!([{ "productId": "PROD-D4", "quantity": 1, "price": 10.5 }]);
-            if !good {
-                order["paymentMethod"]["token"] = json!("tok_declined");
-                order["alternativePayment"]["token"] = json!("tok_declined");
-            }
-        });
-        lines.push_str(&std::fs::read_to_string(place.path("one.json")).expect("it was just written"));
-        lines.push('\n');
-        let effects: &[&str] = match good {
-            true => &["audited", "charged", "labelled", "mailed", "reserved", "taken"],
-            false => &["audited", "released", "reserved"],
-        };
-        expected.insert(id, effects.iter().map(|e| ((*e).to_owned(), 1)).collect::<BTreeMap<_, _>>());
-    }
-    place.write("orders.jsonl", &lines);
+    let expected = orders(&place, ORDERS, |_| "PROD-D4");
     let exec = ["exec", "--input", "orders.jsonl", "--id", "{{ input.orderId }}", "--concurrency", "8"];
     let mut last = None;
     for attempt in 0..60 {
@@ -124,12 +89,7 @@ fn random_round(dice: &mut Dice, which: &str, tally: &mut Tally) {
         .map(|run| (run["run_id"].as_str().expect("an id"), run["status"].as_str().expect("a status")))
         .collect();
     assert_eq!(statuses.len(), usize::try_from(ORDERS).expect("few"), "{which}: {statuses:?}");
-    let mut found: BTreeMap<String, Vec<Value>> = BTreeMap::new();
-    for entry in place.ledger() {
-        found.entry(entry["order_id"].as_str().expect("an order").to_owned()).or_default().push(entry);
-    }
-    let found: BTreeMap<String, BTreeMap<String, usize>> =
-        found.into_iter().map(|(order, entries)| (order, effects_once(&entries))).collect();
+    let found = effects_by_order(place.ledger());
     assert_eq!(found, expected, "{which}");
 
     // Every step has one outcome, however often it was begun.
