@@ -48,9 +48,19 @@ bugs! {
     /// Each table of a backup is read as it is when its turn comes.
     BackupOfSeveralMoments = "backup_of_several_moments", Unit("store::db_tests::b19_a_backup_is_the_store_as_it_was_at_one_moment");
     /// What redb writes while it opens a file is not held back until it is known to be a store.
-    ForeignFileChanged = "foreign_file_changed", Unit("store::open_tests::another_programs_database_is_refused_and_kept_even_if_it_needs_a_repair");
+    ForeignFileChanged = "foreign_file_changed", Unit("store::open_tests::b17_e05_a_store_of_a_newer_flowrun_is_refused_and_kept");
     /// A store of a newer format is opened.
     NewerStoreOpened = "newer_store_opened", Unit("store::open_tests::b17_e05_a_store_of_a_newer_flowrun_is_refused_and_kept");
+    /// What the log has behind the tables is not applied when a store is opened.
+    LogNotApplied = "log_not_applied", Unit("store::fault::sweeps::a01_a02_a03_no_crash_loses_or_tears_a_commit");
+    /// Groups of an earlier round are taken for those of the present one.
+    OldGroupApplied = "old_group_applied", Unit("store::fault::sweeps::a01_a02_a03_no_crash_loses_or_tears_a_commit");
+    /// A group is applied whatever its checksum says.
+    TornGroupApplied = "torn_group_applied", Unit("store::fault::sweeps::a01_a02_a03_no_crash_loses_or_tears_a_commit");
+    /// The log begins at its front again although the tables are not durable.
+    LogEmptiedTooEarly = "log_emptied_too_early", Unit("store::fault::sweeps::a01_a02_a03_no_crash_loses_or_tears_a_commit");
+    /// A damaged group is taken for the end of the log, also if others follow.
+    DamagedLogCutOff = "damaged_log_cut_off", Unit("store::log::tests::a_damaged_group_is_not_taken_for_the_end");
     /// The file at the store's path is taken for the one that was opened.
     ReplacedStoreWritten = "replaced_store_written", Unit("store::open_tests::b13_a_store_that_is_deleted_or_replaced_takes_nothing_any_more");
     /// Nobody looks whether an older copy lies where the store was.

@@ -94,7 +94,7 @@ pub type Fingerprint = fn(&[u8]) -> Option<[u8; 32]>;
 pub fn check(path: impl AsRef<Path>, fingerprint: Fingerprint) -> Result<Report, StoreError> {
     let path = path.as_ref();
     let opened = open_to_look(path, false)?;
-    let mut report = Report { needs_repair: opened.repaired, ..Report::default() };
+    let mut report = Report { needs_repair: opened.repaired || opened.caught_up, ..Report::default() };
     let name = path.display().to_string();
     let tx = opened.database.begin_read().map_err(|e| tables::from_redb(&name, e.into()))?;
     let mut walk = Walk { tx: &tx, report: &mut report, fingerprint };
@@ -374,7 +374,7 @@ impl Walk<'_> {
 pub(super) mod tests {
     use std::path::PathBuf;
 
-    use redb::{Database, TableDefinition};
+    use redb::TableDefinition;
     use sha2::{Digest as _, Sha256};
     use tempfile::TempDir;
 
@@ -384,6 +384,7 @@ pub(super) mod tests {
     use super::super::redb::RedbStore;
     use super::super::tables::place;
     use super::*;
+    use super::super::open::behind_the_back;
     use crate::machine::event::{Compensation, Conclusion, Entry, RunStarted, Status};
     use crate::payload::Payload;
     use crate::time::Timestamp;
@@ -437,7 +438,7 @@ pub(super) mod tests {
     /// Changes a store behind flowrun's back and returns what the check says.
     fn after(change: impl FnOnce(&redb::WriteTransaction)) -> Vec<String> {
         let (_folder, path) = store();
-        let database = Database::open(&path).expect("a database");
+        let database = behind_the_back(&path);
         let tx = database.begin_write().expect("a transaction");
         change(&tx);
         tx.commit().expect("changed");
@@ -558,7 +559,7 @@ pub(super) mod tests {
         wait(opened.commit(again)).expect("written");
         opened.close().expect("closed");
         assert_eq!(check(&path, sha).map(|report| (report.live, report.is_sound())), Ok((3, true)));
-        let database = Database::open(&path).expect("a database");
+        let database = behind_the_back(&path);
         let tx = database.begin_write().expect("a transaction");
         tx.open_table(LIVE).expect("the table").remove(run(2).0.as_bytes()).expect("changed");
         tx.open_table(DONE).expect("the table").insert(run(2).0.as_bytes(), row.as_slice()).expect("changed");
@@ -574,7 +575,7 @@ pub(super) mod tests {
     fn pointers_of_any_number_are_damage_and_nothing_else() {
         for (count, sequence) in [(0, 1), (1, 1), (4, 1), (u32::MAX, 1), (3, u64::MAX), (3, 0)] {
             let (_folder, path) = store();
-            let database = Database::open(&path).expect("a database");
+            let database = behind_the_back(&path);
             let tx = database.begin_write().expect("a transaction");
             {
                 let mut by_run = tx.open_table(BY_RUN).expect("the table");

@@ -49,5 +49,5 @@ fn compact_database(mut database: Database, name: &str) -> Result<(), StoreError
 #[cfg(test)]
 pub(super) fn compact_backend(backend: impl redb::StorageBackend) -> Result<(), StoreError> {
     const NAME: &str = "the store";
-    compact_database(open::open_backend(NAME, backend, false, false)?.database, NAME)
+    compact_database(open::open_backend(NAME, backend, None, false)?.database, NAME)
 }

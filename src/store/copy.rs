@@ -8,7 +8,6 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-use redb::backends::FileBackend;
 use redb::{
     Database, Key, ReadTransaction, ReadableDatabase as _, ReadableTable as _, TableDefinition, Value, WriteTransaction,
 };
@@ -19,7 +18,7 @@ use super::guard::guarded;
 use super::journal::StoreError;
 use super::open::{self, CACHE};
 use super::redb::RedbStore;
-use super::tables::{self, BREAKERS, BY_RUN, COPIED, DEFINITIONS, DONE, Fault, IDS, JOURNAL, LIVE, META};
+use super::tables::{self, BREAKERS, BY_RUN, COPIED, DEFINITIONS, DONE, Fault, IDS, JOURNAL, LIVE, LOGGED, META};
 use crate::teeth::{Bug, awake};
 use crate::time::{Clock as _, SystemClock};
 
@@ -163,8 +162,8 @@ fn copy(
     fn target<T, E: Into<redb::Error>>(result: Result<T, E>) -> Result<T, Interrupted> {
         result.map_err(|e| Interrupted::Target(e.into()))
     }
-    let backend = target(FileBackend::new(file))?;
-    let database = target(Database::builder().set_cache_size(CACHE).create_with_backend(backend))?;
+    let pages = target(open::new_pages(file))?;
+    let database = target(Database::builder().set_cache_size(CACHE).create_with_backend(pages))?;
     // It becomes a file only as a whole, so nothing has to be durable before the end.
     let to = target(database.begin_write())?;
     {
@@ -178,6 +177,8 @@ fn copy(
         rows.copy(BREAKERS)?;
         rows.copy(META)?;
         let mut meta = target(to.open_table(META))?;
+        // Its log is a new one.
+        target(meta.remove(LOGGED))?;
         target(meta.insert(COPIED, SystemClock.now().0.to_le_bytes().as_slice()))?;
     }
     target(to.commit())?;

@@ -15,7 +15,8 @@ use super::fault::{Calls, EIO, FaultDisk, Misbehaviour, Replay, Surviving};
 use super::held::Held;
 use super::journal::{Journal as _, StoreError};
 use super::mark::Restored;
-use super::open::{OpenOptions, open_backend};
+use super::log;
+use super::open::{OpenOptions, behind_the_back, open_backend};
 use super::redb::RedbStore;
 
 fn open(path: &Path) -> RedbStore {
@@ -78,7 +79,7 @@ fn b19_a_backup_that_cannot_be_made_leaves_nothing() {
 #[test]
 fn a_damaged_store_has_no_backup_that_looks_sound() {
     let (folder, path) = store();
-    let database = redb::Database::open(&path).expect("a database");
+    let database = behind_the_back(&path);
     let tx = database.begin_write().expect("a transaction");
     {
         let mut journal = tx.open_table(super::tables::JOURNAL).expect("the table");
@@ -215,7 +216,7 @@ fn a11_an_error_of_the_disk_during_a_compaction_is_told_and_loses_nothing() {
 #[test]
 fn b16_a_store_without_a_lock_is_not_opened() {
     let (held, _) = Held::new(InMemoryBackend::new(), false);
-    let error = open_backend("here", held, true, false).expect_err("two processes could write to it");
+    let error = open_backend("here", held, Some(log::SHORT), false).expect_err("two processes could write to it");
     assert!(error.to_string().contains("no locks"), "{error}");
 
     let (_folder, path) = store();

@@ -1,5 +1,4 @@
-//! How long a store takes to open after a crash, and what recording for a quick repair costs: the figures behind
-//! `QUICK_REPAIR_FROM`. Not run by default; `docs/reliability.md` has the command and what it printed.
+//! How long a store takes to open after a crash, and what a commit costs. Not run by default; `docs/reliability.md` has the command and what it printed.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -27,8 +26,8 @@ fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
     (done, begun.elapsed())
 }
 
-fn open(path: &Path, quick_repair_from: u64) -> RedbStore {
-    RedbStore::open_with(path, OpenOptions { create: true }, quick_repair_from).expect("it opens")
+fn open(path: &Path) -> RedbStore {
+    RedbStore::open(path, OpenOptions { create: true }).expect("it opens")
 }
 
 fn size(path: &Path) -> u64 {
@@ -37,7 +36,7 @@ fn size(path: &Path) -> u64 {
 
 /// Writes finished runs, from number `from` on, until the file has this size. Returns the next free number.
 fn fill(path: &Path, mut from: u128, until: u64) -> u128 {
-    let store = Arc::new(open(path, u64::MAX));
+    let store = Arc::new(open(path));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().expect("a runtime");
     while size(path) < until {
         runtime.block_on(async {
@@ -109,12 +108,12 @@ fn reopened(path: &Path) -> (Duration, Duration, Duration) {
     let file = File::open(&left).expect("it opens");
     file.sync_all().expect("synced");
     rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed).expect("a hint");
-    let (store, cold) = timed(|| open(&left, u64::MAX));
+    let (store, cold) = timed(|| open(&left));
     let (unfinished, listed) = timed(|| store.live().expect("readable").len());
     assert!(unfinished >= UNFINISHED as usize);
     drop(store);
     fs::copy(path, &left).expect("copied");
-    let (store, warm) = timed(|| open(&left, u64::MAX));
+    let (store, warm) = timed(|| open(&left));
     drop(store);
     fs::remove_file(left).expect("removed");
     (cold, warm, listed)
@@ -127,28 +126,26 @@ fn opening_after_a_crash() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("flowrun.redb");
     let mut next = 0;
-    println!("| file MiB | quick repair | open cold | warm | list unfinished | commit alone | commit of 64 |");
+    println!("| file MiB | open cold | warm | list unfinished | commit alone | commit of 64 |");
     for mib in sizes.split_whitespace().map(|text| text.parse::<u64>().expect("a size in MiB")) {
         next = fill(&path, next, mib << 20);
-        for (word, quick_repair_from) in [("no", u64::MAX), ("yes", 0)] {
-            let store = Arc::new(open(&path, quick_repair_from));
-            let (alone, together) = commits(&store, next);
-            next += 100;
-            let (cold, warm, listed) = reopened(&path);
-            store.close().expect("closed");
-            let ms = |time: Duration| time.as_secs_f64() * 1e3;
-            println!(
-                "| {} | {word} | {:.0} ms | {:.0} ms | {:.1} ms | {:.2} ms | {:.3} ms |",
-                size(&path) >> 20,
-                ms(cold),
-                ms(warm),
-                ms(listed),
-                ms(alone),
-                ms(together)
-            );
-        }
-        let (store, clean) = timed(|| open(&path, u64::MAX));
+        let store = Arc::new(open(&path));
+        let (alone, together) = commits(&store, next);
+        next += 100;
+        let (cold, warm, listed) = reopened(&path);
         store.close().expect("closed");
-        println!("| {} | closed in order | | {:.0} ms | | | |", size(&path) >> 20, clean.as_secs_f64() * 1e3);
+        let ms = |time: Duration| time.as_secs_f64() * 1e3;
+        println!(
+            "| {} | {:.0} ms | {:.0} ms | {:.1} ms | {:.2} ms | {:.3} ms |",
+            size(&path) >> 20,
+            ms(cold),
+            ms(warm),
+            ms(listed),
+            ms(alone),
+            ms(together)
+        );
+        let (store, clean) = timed(|| open(&path));
+        store.close().expect("closed");
+        println!("| {} | closed in order | {:.0} ms | | | |", size(&path) >> 20, clean.as_secs_f64() * 1e3);
     }
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::journal::{Commit, Committed, DoneRow, Journal, LiveRow, RunRow, StoreError};
-use super::writer::misfit;
+use super::rows::misfit;
 use crate::names::RunKey;
 
 /// The name that errors give to a store in memory.

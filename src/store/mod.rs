@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+mod change;
 pub mod check;
 pub mod compact;
 #[cfg(test)]
@@ -16,6 +17,7 @@ mod ground;
 mod guard;
 mod held;
 pub mod journal;
+mod log;
 pub mod mark;
 #[cfg(test)]
 mod measure;
@@ -26,6 +28,7 @@ mod open_tests;
 mod pace;
 mod queue;
 pub mod redb;
+mod rows;
 pub(crate) mod tables;
 mod writer;
 

@@ -5,7 +5,7 @@
 
 use std::cell::Cell;
 use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -16,11 +16,13 @@ use redb::{Database, ReadableDatabase as _, StorageBackend};
 use super::guard::guarded;
 use super::held::Held;
 use super::journal::StoreError;
+use super::log::{self, Layout, Log, NoStore, Pages, Unreadable};
 use super::redb::RedbStore;
+use super::rows;
 use super::tables::{
-    self, BREAKERS, BY_RUN, COPIED, DEFINITIONS, DONE, FORMAT, Fault, IDS, JOURNAL, LIVE, META, NEEDS, from_redb,
+    self, BREAKERS, BY_RUN, COPIED, DEFINITIONS, DONE, FORMAT, Fault, IDS, JOURNAL, LIVE, LOGGED, META, NEEDS, from_redb,
 };
-use super::writer::{Identity, QUICK_REPAIR_FROM};
+use super::writer::Identity;
 use crate::teeth::{Bug, awake};
 use crate::time::{Clock as _, SystemClock, Timestamp};
 
@@ -37,11 +39,8 @@ pub struct OpenOptions {
 /// Memory for pages of the file.
 pub(super) const CACHE: usize = 64 << 20;
 
-/// Up to this size the whole file is checked whenever it is opened: that takes some 30 ms.
+/// Up to this size all pages are checked whenever a file is opened: that takes some 30 ms.
 const CHECK_WHOLE_UP_TO: u64 = 16 << 20;
-
-/// What every file of redb begins with.
-const MAGIC: &[u8; 9] = b"redb\x1A\x0A\xA9\x0D\x0A";
 
 impl RedbStore {
     /// Opens the store at `path` for this process alone.
@@ -50,16 +49,12 @@ impl RedbStore {
     /// [`StoreError::Absent`] if there is none and none is to be made; [`StoreError::Busy`] if another process has it;
     /// [`StoreError::Newer`], [`StoreError::Corrupt`] and [`StoreError::Io`] with the file left as it was.
     pub fn open(path: impl AsRef<Path>, options: OpenOptions) -> Result<Self, StoreError> {
-        Self::open_with(path.as_ref(), options, QUICK_REPAIR_FROM)
-    }
-
-    /// Opens the store at `path`, and writes for a quick repair from this size of the file on.
-    pub(super) fn open_with(path: &Path, options: OpenOptions, quick_repair_from: u64) -> Result<Self, StoreError> {
+        let path = path.as_ref();
         if options.create && !exists(path)? {
             create(path)?;
         }
         let (opened, identity) = open_file_alone(path)?;
-        Self::begin(opened, path.display().to_string(), Some(identity), quick_repair_from)
+        Self::begin(opened, path.display().to_string(), Some(identity))
     }
 }
 
@@ -76,7 +71,8 @@ pub(super) fn open_file_alone(path: &Path) -> Result<(Opened, Identity), StoreEr
     } else {
         Some(release)
     };
-    let opened = open_backend(&name, held, false, length <= CHECK_WHOLE_UP_TO)?;
+    let whole = length.saturating_sub(log::LENGTH) <= CHECK_WHOLE_UP_TO;
+    let opened = open_backend(&name, held, None, whole)?;
     is_locked(path)?;
     if let Some(release) = release {
         release.release().map_err(|e| io_error(path, &e))?;
@@ -98,21 +94,27 @@ pub(super) fn is_locked(path: &Path) -> Result<(), StoreError> {
 #[derive(Debug)]
 pub(super) struct Opened {
     pub database: Database,
+    pub log: Log,
     pub id: [u8; 16],
     /// When `db backup` made it, if nothing was written to it since.
     pub copied: Option<Timestamp>,
-    /// Whether it had not been closed in order; not known if all of it was checked.
+    /// Whether redb had to read all of it to repair it; not known if all of it was checked.
     pub repaired: bool,
+    /// Whether the log had something that the tables lacked.
+    pub caught_up: bool,
 }
 
-/// Opens the database on `backend`; initialises it if it is empty and `init` says so; checks all of it with `whole`.
+/// Opens the store on `backend`; makes one with a log of so many bytes if it is empty and `make` says so; checks all pages
+/// with `whole`.
 pub(super) fn open_backend(
     name: &str,
     backend: impl StorageBackend,
-    init: bool,
+    make: Option<u64>,
     whole: bool,
 ) -> Result<Opened, StoreError> {
     let opened = guarded(|| {
+        let io = |error: io::Error| from_redb(name, redb::Error::Io(error));
+        let layout = laid_out(name, backend, make)?;
         let repaired = Rc::new(Cell::new(false));
         let noted = Rc::clone(&repaired);
         let path = name.to_owned();
@@ -125,17 +127,64 @@ pub(super) fn open_backend(
                     tracing::info!(store = %path, "the store was not closed in order; it is being checked");
                 }
             })
-            .create_with_backend(backend)
+            .create_with_backend(layout.pages())
             .map_err(|error| from_redb(name, error.into()))?;
-        if init && is_empty(&database).map_err(|fault| fault.at(name))? {
+        if make.is_some() && is_empty(&database).map_err(|fault| fault.at(name))? {
             initialise(&database).map_err(|fault| fault.at(name))?;
         }
         let (id, copied) = identify(name, &database)?;
-        Ok(Opened { database, id, copied, repaired: repaired.get() })
+        let logged = logged(&database).map_err(|fault| fault.at(name))?;
+        let (mut log, groups) = Log::open(layout, logged).map_err(|error| match error {
+            Unreadable::Disk(error) => io(error),
+            Unreadable::Damaged(message) => StoreError::Corrupt { path: name.into(), message },
+        })?;
+        if !groups.is_empty() {
+            rows::apply(&database, &groups, log.next()).map_err(|fault| fault.at(name))?;
+            log.begin_again();
+        }
+        Ok(Opened { database, log, id, copied, repaired: repaired.get(), caught_up: !groups.is_empty() })
     });
     opened.unwrap_or_else(|panic| {
         Err(StoreError::Corrupt { path: name.into(), message: format!("the file is damaged: {panic}") })
     })
+}
+
+/// Returns where the parts of a store are, which is made if `make` says how long its log is to be.
+fn laid_out(name: &str, backend: impl StorageBackend, make: Option<u64>) -> Result<Layout, StoreError> {
+    let io = |error: io::Error| from_redb(name, redb::Error::Io(error));
+    let no_store = |message: &str| StoreError::NoStore { path: name.into(), message: message.into() };
+    let corrupt = |message: &str| StoreError::Corrupt { path: name.into(), message: message.into() };
+    Layout::of(backend, make).map_err(io)?.map_err(|found| match found {
+        NoStore::Empty => no_store("is empty, not a flowrun store; remove it, or name another file with --store"),
+        NoStore::Redb => corrupt("is a redb database of another program, not a flowrun store"),
+        NoStore::Other => no_store("is not a flowrun store; name another file with --store"),
+        NoStore::Cut => corrupt("the file is damaged: it ends too early"),
+    })
+}
+
+/// Returns the number of the first group of the log that the tables may lack.
+fn logged(database: &Database) -> Result<u64, Fault> {
+    let tx = database.begin_read()?;
+    let logged = tx.open_table(META)?.get(LOGGED)?.map(|row| row.value().to_vec());
+    let Some(bytes) = logged else { return Ok(1) };
+    let damaged = || Fault::Damaged("the file is damaged: it does not say where its log goes on".into());
+    bytes.try_into().map(u64::from_le_bytes).map_err(|_| damaged())
+}
+
+/// Makes an empty file the beginning of a store, and returns where redb's pages go.
+pub(super) fn new_pages(file: File) -> Result<Pages, redb::Error> {
+    let found = Layout::of(FileBackend::new(file)?, Some(log::LENGTH))?;
+    let layout = found.map_err(|_| io::Error::other("somebody wrote to it"))?;
+    Ok(layout.pages())
+}
+
+/// Opens the tables of a store's file as they are, so that a test can change them behind flowrun's back.
+#[cfg(test)]
+pub(super) fn behind_the_back(path: &Path) -> Database {
+    let file = File::options().read(true).write(true).open(path).expect("it is there");
+    let backend = FileBackend::new(file).expect("nobody has it");
+    let pages = laid_out("the store", backend, None).expect("a store").pages();
+    Database::builder().create_with_backend(pages).expect("a database")
 }
 
 /// Opens the store at `path` for looking only: nothing is ever written to it.
@@ -144,7 +193,7 @@ pub(super) fn open_to_look(path: &Path, whole: bool) -> Result<Opened, StoreErro
     let (file, _) = open_file(path, false)?;
     let backend = FileBackend::new(file).map_err(|e| from_redb(&name, e.into()))?;
     let (held, _) = Held::new(backend, true);
-    open_backend(&name, held, false, whole)
+    open_backend(&name, held, None, whole)
 }
 
 /// Returns the id of the store, if it is one and its format is known, and when it was copied.
@@ -218,7 +267,7 @@ fn exists(path: &Path) -> Result<bool, StoreError> {
     }
 }
 
-/// Opens an existing file that begins like a store, and returns its length. Nothing is written.
+/// Opens an existing file, and returns its length. Nothing is written.
 fn open_file(path: &Path, write: bool) -> Result<(File, u64), StoreError> {
     if !exists(path)? {
         return Err(StoreError::Absent { path: path.display().to_string() });
@@ -231,16 +280,8 @@ fn open_file(path: &Path, write: bool) -> Result<(File, u64), StoreError> {
     if !found.is_file() {
         return Err(refusal(path, "is not a regular file; name another one with --store"));
     }
-    let mut file = File::options().read(true).write(write).open(path).map_err(|e| io_error(path, &e))?;
-    if found.len() == 0 {
-        return Err(refusal(path, "is empty, not a flowrun store; remove it, or name another file with --store"));
-    }
-    let mut magic = [0; MAGIC.len()];
-    match file.read_exact(&mut magic) {
-        Ok(()) if magic == *MAGIC => Ok((file, found.len())),
-        Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => Err(io_error(path, &error)),
-        _ => Err(refusal(path, "is not a flowrun store; name another file with --store")),
-    }
+    let file = File::options().read(true).write(write).open(path).map_err(|e| io_error(path, &e))?;
+    Ok((file, found.len()))
 }
 
 /// Makes a store at `path`, where nothing is yet. Another process may do the same: one of them wins.
@@ -290,7 +331,7 @@ fn create_as(temporary: &Path, path: &Path) -> Result<(), StoreError> {
         .map_err(|e| io_error(path, &e))?;
     let synced = file.try_clone().map_err(|e| io_error(path, &e))?;
     let backend = FileBackend::new(file).map_err(|e| from_redb(&name, e.into()))?;
-    let opened = open_backend(&name, backend, true, false)?;
+    let opened = open_backend(&name, backend, Some(log::LENGTH), false)?;
     opened.database.close().map_err(|e| from_redb(&name, e.into()))?;
     synced.sync_all().map_err(|e| io_error(path, &e))?;
     publish(temporary, path).map_err(|e| io_error(path, &e))

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use super::check::check;
 use super::conformance::{Dump, add, definition, done, dump, finish, run, start, wait};
 use super::journal::{Journal as _, StoreError};
-use super::open::OpenOptions;
+use super::open::{OpenOptions, behind_the_back};
 use super::redb::RedbStore;
 use super::tables::META;
 use crate::dice::Dice;
@@ -191,7 +191,7 @@ fn another_programs_database_is_refused_and_kept_even_if_it_needs_a_repair() {
 }
 
 fn set_meta(path: &Path, key: &str, value: &[u8]) {
-    let database = Database::open(path).expect("a database");
+    let database = behind_the_back(path);
     let tx = database.begin_write().expect("a transaction");
     tx.open_table(META).expect("the table").insert(key, value).expect("written");
     tx.commit().expect("written");
@@ -212,7 +212,7 @@ fn b17_e05_a_store_of_a_newer_flowrun_is_refused_and_kept() {
     assert_eq!(refused(&path), newer(&path));
 
     // Also if its holder was killed.
-    let database = Database::open(&path).expect("a database");
+    let database = behind_the_back(&path);
     let unclean = folder.path().join("unclean.redb");
     fs::copy(&path, &unclean).expect("copied");
     drop(database);
@@ -232,7 +232,9 @@ fn b10_a_store_that_was_cut_or_grew_is_refused_or_whole() {
     let (_folder, path) = folder();
     let content = filled(&path);
     let whole = fs::read(&path).expect("readable");
-    for length in (0..whole.len()).step_by(4096).chain([100, whole.len() - 1]) {
+    let pages_at = 4096 + super::log::LENGTH as usize;
+    let lengths = (0..pages_at).step_by(256 << 10).chain((pages_at..whole.len()).step_by(4096));
+    for length in lengths.chain([100, 4096, whole.len() - 1]) {
         fs::write(&path, &whole[..length]).expect("written");
         assert!(
             matches!(refused(&path), StoreError::Corrupt { .. } | StoreError::NoStore { .. }),
@@ -255,10 +257,14 @@ fn b09_a_flipped_bit_is_noticed_or_harmless() {
     let content = filled(&path);
     let whole = fs::read(&path).expect("readable");
     let mut dice = Dice(9);
-    let header = (0..320).map(|byte| byte * 8 + dice.below(8) as usize).collect::<Vec<_>>();
-    let pages = (0..whole.len()).step_by(256).map(|at| at * 8 + dice.below(2048) as usize).collect::<Vec<_>>();
+    let pages_at = 4096 + super::log::LENGTH as usize;
+    let mut bits = |from: usize, to: usize, step: usize| -> Vec<usize> {
+        (from..to).step_by(step).map(|at| at * 8 + dice.below(step as u64 * 8) as usize).collect()
+    };
+    let heads = [bits(0, 320, 1), bits(pages_at, pages_at + 320, 1)].concat();
+    let pages = [bits(0, pages_at, 64 << 10), bits(pages_at, whole.len(), 256)].concat();
     let mut noticed = 0;
-    for bit in header.into_iter().chain(pages) {
+    for bit in heads.into_iter().chain(pages) {
         let mut damaged = whole.clone();
         damaged[bit / 8] ^= 1 << (bit % 8);
         fs::write(&path, &damaged).expect("written");
@@ -281,7 +287,7 @@ fn b09_a_flipped_bit_is_noticed_or_harmless() {
 fn a_damaged_row_is_noticed_without_a_check_of_the_whole_file() {
     let (_folder, path) = folder();
     filled(&path);
-    let database = Database::open(&path).expect("a database");
+    let database = behind_the_back(&path);
     let tx = database.begin_write().expect("a transaction");
     {
         let mut live = tx.open_table(super::tables::LIVE).expect("the table");

@@ -11,53 +11,24 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use super::change::Change;
 use super::journal::StoreError;
-use crate::names::RunKey;
 
-/// How many commits a group may have.
+/// How much room a group has: for so many small commits, for 64 MiB, or for one larger commit.
 const ROOM: usize = 16_384;
-
-/// So many bytes take as much room as one more commit: a group has at most 64 MiB, or one larger commit.
-const BYTES_PER_ROOM: usize = 4096;
 
 /// The longest that a group is waited for.
 const LINGER: Duration = Duration::from_micros(200);
 
 /// So many commits are enough for a group: what they share costs each of them little, and while they are written the other
 /// runs can get on with their work instead of waiting for the last of them.
-const ENOUGH: usize = 16;
+const ENOUGH: usize = 4;
 
-/// A commit whose rows are bytes already.
+/// A commit, and where the answer goes.
 #[derive(Debug)]
 pub(super) struct Job {
-    pub run: RunKey,
-    pub first: u64,
-    /// The records as a row, how many they are, and the row's checksum.
-    pub bundle: Vec<u8>,
-    pub count: u32,
-    pub sum: u32,
-    pub start: Option<Start>,
-    pub finish: Option<Vec<u8>>,
-    pub breakers: Vec<(String, Vec<u8>)>,
+    pub change: Change,
     pub ack: oneshot::Sender<Result<(), StoreError>>,
-}
-
-/// What a starting run adds.
-#[derive(Debug)]
-pub(super) struct Start {
-    pub id: String,
-    pub live: Vec<u8>,
-    pub fingerprint: [u8; 32],
-    /// The definition as a record; absent if the store is known to have it.
-    pub definition: Option<Vec<u8>>,
-}
-
-impl Job {
-    /// Returns how much of a group's room the commit takes.
-    fn room(&self) -> usize {
-        let start = self.start.as_ref().map_or(0, |s| s.live.len() + s.definition.as_ref().map_or(0, Vec::len));
-        1 + (self.bundle.len() + start) / BYTES_PER_ROOM
-    }
 }
 
 /// The queue.
@@ -124,7 +95,7 @@ impl Queue {
         state.wake_at = None;
         let mut room = ROOM;
         let fits = state.jobs.iter().take_while(|job| {
-            let left = room.checked_sub(job.room());
+            let left = room.checked_sub(job.change.room());
             room = left.unwrap_or(0);
             left.is_some()
         });
@@ -132,6 +103,11 @@ impl Queue {
         let fits = fits.count().max(1);
         jobs.extend(state.jobs.drain(..fits));
         true
+    }
+
+    /// Returns what ended the queue, if it has ended.
+    pub fn ended(&self) -> Option<StoreError> {
+        self.state().ended.clone()
     }
 
     /// Takes nothing any more and answers with `error`; what has been taken is still given to the writer.
@@ -155,12 +131,12 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::names::RunKey;
 
     fn job(n: u128, bytes: usize) -> (Job, oneshot::Receiver<Result<(), StoreError>>) {
         let (ack, answer) = oneshot::channel();
-        let run = RunKey(uuid::Uuid::from_u128(n));
-        let job = Job {
-            run,
+        let change = Change {
+            run: RunKey(uuid::Uuid::from_u128(n)),
             first: 0,
             bundle: vec![0; bytes],
             count: 1,
@@ -168,9 +144,8 @@ mod tests {
             start: None,
             finish: None,
             breakers: vec![],
-            ack,
         };
-        (job, answer)
+        (Job { change, ack }, answer)
     }
 
     fn error() -> StoreError {

@@ -15,11 +15,13 @@ use super::format;
 use super::ground;
 use super::guard::guarded;
 use super::journal::{Commit, Committed, Journal, LiveRow, RunRow, StoreError};
+use super::log;
 use super::mark::{self, Marker, Restored};
 use super::open::{Opened, open_backend};
-use super::queue::{Job, Queue, Start};
+use super::change::{Change, Start};
+use super::queue::{Job, Queue};
 use super::tables::{self, BREAKERS, Fault, JOURNAL, LIVE, run_key};
-use super::writer::{Identity, QUICK_REPAIR_FROM, Shared, Writer};
+use super::writer::{Identity, Shared, Writer};
 use crate::names::RunKey;
 use crate::teeth::{Bug, awake};
 
@@ -31,7 +33,7 @@ pub struct RedbStore {
     restored: Option<Restored>,
     /// Absent once the store is closed.
     database: RwLock<Option<Arc<Database>>>,
-    writer: Mutex<Option<JoinHandle<()>>>,
+    writer: Mutex<Option<JoinHandle<Result<(), StoreError>>>>,
 }
 
 /// How much a store has written since it was opened.
@@ -46,31 +48,31 @@ pub struct Written {
 }
 
 impl RedbStore {
-    /// Opens the store that `backend` holds; makes one if it is empty.
+    /// Opens the store that `backend` holds; makes one if it is empty, with a short log.
     ///
     /// # Errors
     /// When it cannot be read or is not a store.
     pub fn with_backend(backend: impl StorageBackend) -> Result<Self, StoreError> {
-        Self::over(backend, QUICK_REPAIR_FROM)
+        Self::with_backend_and_log(backend, log::SHORT)
     }
 
-    /// Opens the store that `backend` holds, and writes for a quick repair as a large file does.
+    /// The same with a log of so many bytes, for a new store. With none every commit is made durable in the tables.
     ///
     /// # Errors
     /// When it cannot be read or is not a store.
-    pub fn with_backend_quick_repair(backend: impl StorageBackend) -> Result<Self, StoreError> {
-        Self::over(backend, 0)
+    pub fn with_backend_and_log(backend: impl StorageBackend, log: u64) -> Result<Self, StoreError> {
+        Self::over(backend, Some(log), false)
     }
 
     /// Opens the store that `backend` holds and checks all of it, as a file of moderate size is checked.
     #[cfg(test)]
     pub(crate) fn with_backend_checked(backend: impl StorageBackend) -> Result<Self, StoreError> {
-        Self::begin(open_backend("the store", backend, false, true)?, "the store".into(), None, QUICK_REPAIR_FROM)
+        Self::over(backend, None, true)
     }
 
-    fn over(backend: impl StorageBackend, quick_repair_from: u64) -> Result<Self, StoreError> {
+    fn over(backend: impl StorageBackend, make: Option<u64>, whole: bool) -> Result<Self, StoreError> {
         const NAME: &str = "the store";
-        Self::begin(open_backend(NAME, backend, true, false)?, NAME.into(), None, quick_repair_from)
+        Self::begin(open_backend(NAME, backend, make, whole)?, NAME.into(), None)
     }
 
     /// Starts the writer over an open file.
@@ -78,9 +80,8 @@ impl RedbStore {
         opened: Opened,
         path: String,
         identity: Option<Identity>,
-        quick_repair_from: u64,
     ) -> Result<Self, StoreError> {
-        let Opened { database, id, copied, .. } = opened;
+        let Opened { database, log, id, copied, .. } = opened;
         let database = Arc::new(database);
         // Nothing here may take longer because more runs are done.
         let next_sequence = guarded(|| -> Result<_, Fault> {
@@ -107,8 +108,7 @@ impl RedbStore {
             definitions: Mutex::default(),
             written: Default::default(),
         });
-        let mut writer =
-            Writer::new(Arc::clone(&database), Arc::clone(&shared), identity, quick_repair_from, next_sequence);
+        let mut writer = Writer::new(Arc::clone(&database), Arc::clone(&shared), identity, log, next_sequence);
         writer.marker = marker;
         writer.copied = copied.is_some();
         let thread = std::thread::Builder::new()
@@ -154,9 +154,9 @@ impl RedbStore {
     fn read<T>(&self, read: impl FnOnce(&ReadTransaction) -> Result<T, Fault>) -> Result<T, StoreError> {
         let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
         let database = database.as_ref().ok_or_else(|| self.closed())?;
-        guarded(|| read(&database.begin_read()?))
-            .unwrap_or_else(|panic| Err(Fault::panicked(&panic)))
-            .map_err(|fault| fault.at(&self.shared.path))
+        let read = guarded(|| read(&database.begin_read()?)).unwrap_or_else(|panic| Err(Fault::panicked(&panic)));
+        // What can be read after the writer has failed may fail because of that; it is the first error that tells why.
+        read.map_err(|fault| self.shared.queue.ended().unwrap_or_else(|| fault.at(&self.shared.path)))
     }
 
     /// Lets `with` have the database, which is not closed before it is done.
@@ -185,7 +185,7 @@ impl RedbStore {
         });
         let finish = commit.finish.map(|row| format::encode_row(&row));
         let bundle = tables::bundle(&commit.records);
-        Job {
+        let change = Change {
             run: commit.run,
             first: commit.first,
             sum: crc32fast::hash(&bundle),
@@ -194,8 +194,8 @@ impl RedbStore {
             start,
             finish,
             breakers: commit.breakers,
-            ack,
-        }
+        };
+        Job { change, ack }
     }
 }
 
@@ -284,15 +284,14 @@ impl Journal for RedbStore {
     fn close(&self) -> Result<(), StoreError> {
         self.shared.queue.end(self.closed());
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(writer) = writer {
-            // It catches what redb may panic with; anything else has been told on stderr.
-            let _ = writer.join();
-        }
+        // It catches what redb may panic with; anything else has been told on stderr.
+        let emptied = writer.map_or(Ok(()), |writer| writer.join().unwrap_or(Ok(())));
         let database = self.database.write().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(database) = database.and_then(Arc::into_inner) else { return Ok(()) };
-        guarded(|| database.close().map_err(Fault::from))
+        let Some(database) = database.and_then(Arc::into_inner) else { return emptied };
+        let closed = guarded(|| database.close().map_err(Fault::from))
             .unwrap_or_else(|panic| Err(Fault::panicked(&panic)))
-            .map_err(|fault| fault.at(&self.shared.path))
+            .map_err(|fault| fault.at(&self.shared.path));
+        emptied.and(closed)
     }
 }
 

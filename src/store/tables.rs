@@ -26,7 +26,7 @@ pub(super) const IDS: TableDefinition<&str, &[u8; 16]> = TableDefinition::new("i
 pub(super) const DEFINITIONS: TableDefinition<&[u8; 32], &[u8]> = TableDefinition::new("definitions");
 /// Breaker states by service.
 pub(super) const BREAKERS: TableDefinition<&str, &[u8]> = TableDefinition::new("breakers");
-/// What the file is: `format`, `needs`, `id`, `created`, `copied`. Stays as it is in every later format.
+/// What the file is: `format`, `needs`, `id`, `created`, `copied`, `logged`. Stays as it is in every later format.
 pub(super) const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 
 /// The format of the tables that is written, and the newest that is known.
@@ -37,6 +37,9 @@ pub(super) const NEEDS: &str = "0.1.0";
 
 /// The key in `meta` that says when the store was copied; the first commit takes it away.
 pub(super) const COPIED: &str = "copied";
+
+/// The key in `meta` that says which group of the log is the first that the tables may lack.
+pub(super) const LOGGED: &str = "logged";
 
 /// Returns the key of a run's record in `by_run`.
 pub(super) fn place(run: RunKey, number: u64) -> [u8; 24] {
@@ -207,6 +210,9 @@ pub(super) fn from_redb(path: &str, error: redb::Error) -> StoreError {
         Error::DatabaseAlreadyOpen | Error::LockProtocolMismatch => StoreError::Busy { path },
         Error::Io(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
             corrupt("the file is damaged: it ends too early".into())
+        }
+        Error::Io(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+            corrupt(format!("the file is damaged: {error}"))
         }
         Error::Io(error) => StoreError::Io { path, message: io_message(&error) },
         Error::PreviousIo => StoreError::Io { path, message: "an earlier read or write failed".into() },

@@ -94,7 +94,7 @@ fn killed_everywhere(place: &Place, args: &[&str], mut after: impl FnMut()) -> u
 
 #[test]
 fn a11_b15_killed_while_it_compacts() {
-    let place = filled(600, u64::MAX);
+    let place = filled(2_000, u64::MAX);
     let content = place.run(&["db", "export"]).expect(0).stdout;
     let mut before = std::fs::metadata(place.path(STORE)).expect("it is there").len();
     let whole = before;

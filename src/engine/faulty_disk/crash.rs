@@ -182,7 +182,7 @@ fn a05_an_order_survives_a_second_crash_while_it_recovers_from_the_first() {
             all.add(sweep(&story, &calm, crashes(&second, |at| at < 24 || at % every == 0)));
         }
     }
-    all.is_sound("a second crash", 1000);
+    all.is_sound("a second crash", 500);
 }
 
 /// What is acknowledged, and what has been acted upon, is on the disk at that moment, and not a moment later.

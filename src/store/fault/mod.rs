@@ -11,12 +11,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redb::{Database, ReadableTable as _, StorageBackend};
 
+use super::log::{self, Layout};
 use super::tables::{self, BY_RUN, JOURNAL, Pointer, run_and_number, unbundled};
 use crate::dice::Dice;
 use crate::names::RunKey;
 
 /// The size that a disk writes whole or not at all.
 const SECTOR: usize = 512;
+
+/// Where redb's pages begin on such a disk.
+#[cfg(test)]
+pub(crate) const PAGES_AT: usize = 4096 + log::SHORT as usize;
 
 /// One thing that was done to the disk, or noted beside it.
 #[derive(Clone, Debug)]
@@ -221,7 +226,8 @@ fn apply(image: &mut Vec<u8>, op: &Op) {
 /// Changes the records of a run in the store on `disk`, behind the back of everything that would notice. `change` is
 /// given the number of the first event of the commit, the event's own number, and its record.
 pub(crate) fn edit_records(disk: &FaultDisk, run: RunKey, mut change: impl FnMut(u64, u64, &mut Vec<u8>)) {
-    let database = Database::builder().create_with_backend(disk.clone()).expect("a database");
+    let layout = Layout::of(disk.clone(), None).expect("readable").expect("a store");
+    let database = Database::builder().create_with_backend(layout.pages()).expect("a database");
     let tx = database.begin_write().expect("a transaction");
     {
         let mut journal = tx.open_table(JOURNAL).expect("the table");

@@ -378,16 +378,12 @@ fn b17_e04_the_store_of_an_earlier_release_is_read_and_goes_on() {
 fn e05_b17_a_store_of_a_newer_release_is_refused_and_kept() {
     let test = golden(Test::new());
     let path = test.path("old.redb");
-    let database = redb::Database::open(&path).expect("it opens");
-    let tx = database.begin_write().expect("a transaction");
-    {
+    change(&path, |tx| {
         let table = redb::TableDefinition::<&str, &[u8]>::new("meta");
         let mut meta = tx.open_table(table).expect("the table");
         meta.insert("format", 2_u32.to_le_bytes().as_slice()).expect("written");
         meta.insert("needs", b"0.7.0".as_slice()).expect("written");
-    }
-    tx.commit().expect("written");
-    drop(database);
+    });
     let before = state(&path);
     let mut done = test.args("list --store old.redb").code(10).run();
     for verb in ["db check", "db backup b.redb", "db compact", "db export", "resume", "cancel waits", "show waits"] {
@@ -397,12 +393,20 @@ fn e05_b17_a_store_of_a_newer_release_is_refused_and_kept() {
     }
 }
 
-/// Changes a store behind flowrun's back.
-fn change(done: &Answered, change: impl FnOnce(&redb::WriteTransaction)) {
-    let database = redb::Database::open(done.dir.path().join(STORE)).expect("it opens");
+/// Changes the tables of a store behind flowrun's back: they are a database by itself, behind the head and the log.
+fn change(path: &Path, change: impl FnOnce(&redb::WriteTransaction)) {
+    let whole = fs::read(path).expect("readable");
+    let log = u64::from_le_bytes(whole[16..24].try_into().expect("8 bytes"));
+    let (front, pages) = whole.split_at(4096 + usize::try_from(log).expect("a file in memory"));
+    let apart = path.with_extension("pages");
+    fs::write(&apart, pages).expect("written");
+    let database = redb::Database::open(&apart).expect("it opens");
     let tx = database.begin_write().expect("a transaction");
     change(&tx);
     tx.commit().expect("written");
+    drop(database);
+    fs::write(path, [front, &fs::read(&apart).expect("readable")].concat()).expect("written");
+    fs::remove_file(apart).expect("removed");
 }
 
 #[test]
@@ -427,7 +431,7 @@ fn b20_a_damaged_run_does_not_keep_the_others_from_going_on() {
         let done = test.args("exec first --id first").code(7).run();
         let done = Test::after(done).args("exec second --id second").code(7).run();
         let done = Test::after(done).args("signal second answer").run();
-        change(&done, damage);
+        change(&done.dir.path().join(STORE), damage);
         let done = Test::after(done).args("resume").code(10).run().stderr_has(said);
         let done = Test::after(done).args("show second -o json").run();
         assert_eq!(done.json()["status"], "completed");
@@ -437,7 +441,7 @@ fn b20_a_damaged_run_does_not_keep_the_others_from_going_on() {
 #[test]
 fn a_damaged_event_is_named_by_its_run_and_number() {
     let done = three();
-    change(&done, |tx| {
+    change(&done.dir.path().join(STORE), |tx| {
         let mut journal = tx.open_table(redb::TableDefinition::<u64, &[u8]>::new("journal")).expect("the table");
         // The first commit of the oldest run: its start, and that of its first step.
         let mut row = journal.get(0).expect("readable").expect("a row").value().to_vec();
