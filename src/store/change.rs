@@ -1,6 +1,6 @@
 //! What a commit changes, as bytes: the form in which it goes to the writer's thread, and into the log.
 
-use super::tables::{all_unbundled, bundle};
+use super::tables::{add_part, all_unbundled};
 use crate::names::RunKey;
 
 /// So many bytes take as much room in a group as one more commit.
@@ -47,34 +47,32 @@ impl Change {
         1 + (self.bundle.len() + start) / BYTES_PER_ROOM
     }
 
-    /// Returns all of it as bytes.
-    pub fn to_bytes(&self) -> Vec<u8> {
+    /// Writes all of it behind `out`: parts, each after its length.
+    pub fn write(&self, out: &mut Vec<u8>) {
+        let (start, definition) =
+            (self.start.as_ref(), self.start.as_ref().and_then(|start| start.definition.as_ref()));
         let mut fixed = [0; FIXED];
         fixed[..16].copy_from_slice(self.run.0.as_bytes());
         fixed[16..24].copy_from_slice(&self.first.to_le_bytes());
         fixed[24..28].copy_from_slice(&self.count.to_le_bytes());
         fixed[28..32].copy_from_slice(&self.sum.to_le_bytes());
-        let mut parts: Vec<&[u8]> = vec![&[], &self.bundle];
-        if let Some(start) = &self.start {
-            fixed[32] |= STARTS;
-            parts.extend([start.id.as_bytes(), &start.live, &start.fingerprint]);
-            if let Some(definition) = &start.definition {
-                fixed[32] |= DEFINES;
-                parts.push(definition);
-            }
+        let flags = [(start.is_some(), STARTS), (definition.is_some(), DEFINES), (self.finish.is_some(), FINISHES)];
+        fixed[32] = flags.iter().filter(|(is, _)| *is).map(|(_, flag)| flag).sum();
+        add_part(out, &fixed);
+        add_part(out, &self.bundle);
+        if let Some(start) = start {
+            add_part(out, start.id.as_bytes());
+            add_part(out, &start.live);
+            add_part(out, &start.fingerprint);
         }
-        if let Some(finish) = &self.finish {
-            fixed[32] |= FINISHES;
-            parts.push(finish);
-        }
+        definition.into_iter().chain(&self.finish).for_each(|part| add_part(out, part));
         for (service, state) in &self.breakers {
-            parts.extend([service.as_bytes(), state]);
+            add_part(out, service.as_bytes());
+            add_part(out, state);
         }
-        parts[0] = &fixed;
-        bundle(&parts)
     }
 
-    /// Reads what [`Self::to_bytes`] returned; nothing if these bytes are something else.
+    /// Reads what [`Self::write`] wrote; nothing if these bytes are something else.
     pub fn of_bytes(bytes: &[u8]) -> Option<Self> {
         let mut parts = all_unbundled(bytes)?.into_iter();
         let text = |bytes: Option<&[u8]>| String::from_utf8(bytes?.to_vec()).ok();
@@ -112,6 +110,7 @@ impl Change {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use super::super::tables::bundle;
     use super::*;
 
     /// Returns a commit that has everything that `flags` says.
@@ -138,7 +137,8 @@ pub(super) mod tests {
                 continue;
             }
             let change = change(u128::from(flags), flags);
-            let bytes = change.to_bytes();
+            let mut bytes = Vec::new();
+            change.write(&mut bytes);
             assert_eq!(Change::of_bytes(&bytes).as_ref(), Some(&change), "{flags}");
             assert!((0..bytes.len()).all(|cut| Change::of_bytes(&bytes[..cut]).as_ref() != Some(&change)), "{flags}");
         }

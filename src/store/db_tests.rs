@@ -14,8 +14,8 @@ use super::copy::CopyError;
 use super::fault::{Calls, EIO, FaultDisk, Misbehaviour, Replay, Surviving};
 use super::held::Held;
 use super::journal::{Journal as _, StoreError};
-use super::mark::Restored;
 use super::log;
+use super::mark::Restored;
 use super::open::{OpenOptions, behind_the_back, open_backend};
 use super::redb::RedbStore;
 

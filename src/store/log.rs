@@ -27,7 +27,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use redb::{BackendError, StorageBackend};
 
 use super::change::Change;
-use super::tables::{all_unbundled, bundle};
+use super::tables::all_unbundled;
 use crate::teeth::{Bug, awake};
 
 /// The length of a log. A longer one is emptied more rarely, and holds the others up for longer.
@@ -241,6 +241,8 @@ pub(super) struct Log {
     at: u64,
     /// The number of the next group.
     next: u64,
+    /// What the last group was put together in.
+    frame: Vec<u8>,
 }
 
 impl Log {
@@ -248,7 +250,7 @@ impl Log {
     pub fn open(layout: Layout, next: u64) -> Result<(Self, Vec<Vec<Change>>), Unreadable> {
         let mut bytes = vec![0; usize::try_from(layout.log).map_err(io::Error::other)?];
         layout.disk.inner.read(PAGE, &mut bytes)?;
-        let mut log = Self { layout, at: 0, next };
+        let mut log = Self { layout, at: 0, next, frame: Vec::new() };
         let mut groups = Vec::new();
         let mut rest = bytes.as_slice();
         while let Some((number, commits, length)) = group(rest)
@@ -285,26 +287,36 @@ impl Log {
     /// # Errors
     /// When the disk fails; nobody knows then whether the group is in the log.
     pub fn append<'a>(&mut self, changes: impl Iterator<Item = &'a Change>) -> io::Result<bool> {
-        let commits = bundle(&changes.map(Change::to_bytes).collect::<Vec<_>>());
-        let length = (HEADER + commits.len()).next_multiple_of(PAGE as usize);
-        let Ok(size) = u32::try_from(commits.len()) else { return Ok(false) };
-        if self.at + length as u64 > self.layout.log {
-            return Ok(false);
+        let frame = &mut self.frame;
+        frame.clear();
+        frame.resize(HEADER, 0);
+        for change in changes {
+            let begin = frame.len();
+            frame.extend([0; 4]);
+            change.write(frame);
+            let length = u32::try_from(frame.len() - begin - 4).expect("limits keep commits far below 4 GiB");
+            frame[begin..begin + 4].copy_from_slice(&length.to_le_bytes());
         }
-        let mut frame = Vec::with_capacity(length);
-        frame.extend([0; 4]);
-        frame.extend(self.next.to_le_bytes());
-        frame.extend(size.to_le_bytes());
-        frame.extend(commits);
+        let Ok(size) = u32::try_from(frame.len() - HEADER) else { return Ok(false) };
+        frame[4..12].copy_from_slice(&self.next.to_le_bytes());
+        frame[12..HEADER].copy_from_slice(&size.to_le_bytes());
         let sum = crc32fast::hash(&frame[4..]);
         frame[..4].copy_from_slice(&sum.to_le_bytes());
         // Whole pages need not be read before they are written.
-        frame.resize(length, 0);
-        self.layout.disk.change(|disk| disk.write(PAGE + self.at, &frame))?;
+        frame.resize(frame.len().next_multiple_of(PAGE as usize), 0);
+        let length = frame.len() as u64;
+        if self.at + length > self.layout.log {
+            // What is larger than the log comes once in a while, and needs much room.
+            if length > self.layout.log {
+                self.frame = Vec::new();
+            }
+            return Ok(false);
+        }
+        self.layout.disk.change(|disk| disk.write(PAGE + self.at, frame))?;
         if !awake(Bug::SkipSync) {
             self.layout.disk.change(|disk| disk.sync_data())?;
         }
-        (self.at, self.next) = (self.at + length as u64, self.next + 1);
+        (self.at, self.next) = (self.at + length, self.next + 1);
         Ok(true)
     }
 
@@ -315,7 +327,9 @@ impl Log {
 }
 
 fn damaged(number: u64) -> Unreadable {
-    Unreadable::Damaged(format!("the file is damaged: group {number} of its log cannot be read, and there are later ones"))
+    Unreadable::Damaged(format!(
+        "the file is damaged: group {number} of its log cannot be read, and there are later ones"
+    ))
 }
 
 /// Returns number and commits of the group at the beginning of these bytes, and how many bytes it takes.
@@ -367,7 +381,11 @@ mod tests {
         assert_eq!(found(&disk, 4), Ok(vec![]), "the tables have them all");
         log.begin_again();
         assert!(log.append(groups[3].iter()).expect("written"));
-        assert_eq!(found(&disk, 4), Ok(groups[3..].to_vec()), "what is left of the first round is not taken for the second");
+        assert_eq!(
+            found(&disk, 4),
+            Ok(groups[3..].to_vec()),
+            "what is left of the first round is not taken for the second"
+        );
     }
 
     #[test]

@@ -20,7 +20,8 @@ use super::log::{self, Layout, Log, NoStore, Pages, Unreadable};
 use super::redb::RedbStore;
 use super::rows;
 use super::tables::{
-    self, BREAKERS, BY_RUN, COPIED, DEFINITIONS, DONE, FORMAT, Fault, IDS, JOURNAL, LIVE, LOGGED, META, NEEDS, from_redb,
+    self, BREAKERS, BY_RUN, COPIED, DEFINITIONS, DONE, FORMAT, Fault, IDS, JOURNAL, LIVE, LOGGED, META, NEEDS,
+    from_redb,
 };
 use super::writer::Identity;
 use crate::teeth::{Bug, awake};

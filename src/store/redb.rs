@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 use redb::{Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _, StorageBackend};
 use tokio::sync::oneshot;
 
+use super::change::{Change, Start};
 use super::format;
 use super::ground;
 use super::guard::guarded;
@@ -18,7 +19,6 @@ use super::journal::{Commit, Committed, Journal, LiveRow, RunRow, StoreError};
 use super::log;
 use super::mark::{self, Marker, Restored};
 use super::open::{Opened, open_backend};
-use super::change::{Change, Start};
 use super::queue::{Job, Queue};
 use super::tables::{self, BREAKERS, Fault, JOURNAL, LIVE, run_key};
 use super::writer::{Identity, Shared, Writer};
@@ -76,11 +76,7 @@ impl RedbStore {
     }
 
     /// Starts the writer over an open file.
-    pub(super) fn begin(
-        opened: Opened,
-        path: String,
-        identity: Option<Identity>,
-    ) -> Result<Self, StoreError> {
+    pub(super) fn begin(opened: Opened, path: String, identity: Option<Identity>) -> Result<Self, StoreError> {
         let Opened { database, log, id, copied, .. } = opened;
         let database = Arc::new(database);
         // Nothing here may take longer because more runs are done.

@@ -8,7 +8,8 @@ use super::change::Change;
 use super::format;
 use super::journal::{DoneRow, LiveRow, StoreError};
 use super::tables::{
-    self, BREAKERS, BY_RUN, DEFINITIONS, DONE, Fault, IDS, JOURNAL, LIVE, LOGGED, META, POINTER, Pointer, place, run_key,
+    self, BREAKERS, BY_RUN, DEFINITIONS, DONE, Fault, IDS, JOURNAL, LIVE, LOGGED, META, POINTER, Pointer, place,
+    run_key,
 };
 use crate::names::RunKey;
 

@@ -107,13 +107,15 @@ pub(super) const ROW: usize = (32 << 10) - 64;
 /// several commits are put together into a row of `journal`.
 pub(crate) fn bundle<T: AsRef<[u8]>>(records: &[T]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(records.iter().map(|record| record.as_ref().len() + 4).sum());
-    for record in records {
-        let record = record.as_ref();
-        let length = u32::try_from(record.len()).expect("limits keep records far below 4 GiB");
-        bytes.extend_from_slice(&length.to_le_bytes());
-        bytes.extend_from_slice(record);
-    }
+    records.iter().for_each(|record| add_part(&mut bytes, record.as_ref()));
     bytes
+}
+
+/// Adds what a bundle is made of.
+pub(super) fn add_part(bundle: &mut Vec<u8>, part: &[u8]) {
+    let length = u32::try_from(part.len()).expect("limits keep records far below 4 GiB");
+    bundle.extend_from_slice(&length.to_le_bytes());
+    bundle.extend_from_slice(part);
 }
 
 /// Takes the first of what was put together off, and leaves the rest.

@@ -245,9 +245,10 @@ impl Writer {
     fn write_ends_apart(&mut self, changes: &[&Change]) -> Result<Vec<(usize, StoreError)>, Fault> {
         let begun: Vec<Change> = changes.iter().map(|&change| Change { finish: None, ..change.clone() }).collect();
         let refused = self.write_group(&begun.iter().collect::<Vec<_>>())?;
-        let ends = changes.iter().enumerate().filter(|(index, change)| {
-            change.finish.is_some() && !refused.iter().any(|(at, _)| at == index)
-        });
+        let ends = changes
+            .iter()
+            .enumerate()
+            .filter(|(index, change)| change.finish.is_some() && !refused.iter().any(|(at, _)| at == index));
         let ends: Vec<Change> = ends
             .map(|(_, change)| Change {
                 run: change.run,
