@@ -25,6 +25,13 @@ pub fn sweep(sketch: &Sketch, limit: u64) -> Result<Found, LimitReached> {
     pass::Pass::new(sketch, limit).run()
 }
 
+/// A table that is only asked, never listed, so that nothing found depends on its order. It hashes quickly: nobody can choose
+/// keys to fill it badly but who writes the workflow.
+type Lookup<K, V> = std::collections::HashMap<K, V, foldhash::fast::FixedState>;
+
+/// The same without values.
+type Set<K> = std::collections::HashSet<K, foldhash::fast::FixedState>;
+
 /// What is said of a run at its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Class {

@@ -1,14 +1,14 @@
 //! The two passes, and what is found between them.
 
 use crate::teeth::{Bug, awake};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use super::context::Context;
 use super::facts::Slots;
 use super::state::{Fold, Mode, Readers, State};
 use super::step::{At, Mark, Way, Ways, ways};
-use super::{Class, Cost};
+use super::{Class, Cost, Lookup};
 use crate::verify::findings::{Course, Found, LimitReached, Part, Person, Problem, Reader, StepCourse, Stop};
 use crate::verify::sketch::{Sketch, Step};
 
@@ -21,21 +21,27 @@ type Decided = Vec<(usize, bool)>;
 /// The states between two steps.
 #[derive(Default)]
 struct Layer {
-    index: HashMap<State, usize>,
+    index: Lookup<State, usize>,
     states: Vec<State>,
     /// The cheapest way to each, with the state it came from.
     reached: Vec<(Cost, usize)>,
+    /// What the next step can do in each, and what is known of it there.
+    moves: Vec<(Vec<Move>, Contexts)>,
     ahead: Vec<Ahead>,
 }
+
+/// What is known of a step, with the conditions that it decides for that.
+type Contexts = Vec<(Rc<Ways>, Rc<Decided>)>;
 
 /// What is done with a step on the way from one state to the next.
 #[derive(Clone)]
 struct Move {
-    to: State,
+    /// The state that it leads to, by its place in the next layer.
+    to: usize,
     /// Nothing for a step that is not begun.
     way: Option<Rc<Way>>,
     /// The conditions that it decides.
-    decides: Vec<(usize, bool)>,
+    decides: Rc<Decided>,
 }
 
 impl Move {
@@ -57,7 +63,7 @@ struct Through {
     aim: Option<At>,
 }
 
-type Known = HashMap<(usize, bool, Context, Class), Rc<Ways>>;
+type Known = Lookup<(usize, bool, Context, Class), Rc<Ways>>;
 
 pub(super) struct Pass<'a> {
     sketch: &'a Sketch,
@@ -72,7 +78,7 @@ pub(super) struct Pass<'a> {
 impl<'a> Pass<'a> {
     pub fn new(sketch: &'a Sketch, limit: u64) -> Self {
         let (slots, readers) = (Slots::new(sketch), Readers::new(sketch));
-        Self { sketch, limit, slots, readers, known: HashMap::new(), layers: Vec::new(), states: 0 }
+        Self { sketch, limit, slots, readers, known: Known::default(), layers: Vec::new(), states: 0 }
     }
 
     pub fn run(mut self) -> Result<Found, LimitReached> {
@@ -86,73 +92,84 @@ impl<'a> Pass<'a> {
         Ok(found)
     }
 
-    fn add(&mut self, layer: &mut Layer, state: State, cost: Cost, from: usize) -> Result<(), LimitReached> {
-        match layer.index.get(&state) {
-            Some(&at) if layer.reached[at].0 <= cost => {}
-            Some(&at) => layer.reached[at] = (cost, from),
-            None => {
-                self.states += 1;
-                if self.states > self.limit {
-                    return Err(LimitReached { states: self.limit });
-                }
-                layer.index.insert(state.clone(), layer.states.len());
-                layer.states.push(state);
-                layer.reached.push((cost, from));
+    /// Adds a state, or a cheaper way to it, to a layer. Returns its place there.
+    fn add(&mut self, layer: &mut Layer, state: State, cost: Cost, from: usize) -> Result<usize, LimitReached> {
+        if let Some(&at) = layer.index.get(&state) {
+            if cost < layer.reached[at].0 {
+                layer.reached[at] = (cost, from);
             }
+            return Ok(at);
         }
-        Ok(())
+        self.states += 1;
+        if self.states > self.limit {
+            return Err(LimitReached { states: self.limit });
+        }
+        let at = layer.states.len();
+        layer.index.insert(state.clone(), at);
+        layer.states.push(state);
+        layer.reached.push((cost, from));
+        Ok(at)
     }
 
     fn forward(&mut self) -> Result<(), LimitReached> {
-        let mut first = Layer::default();
+        let mut layer = Layer::default();
         for mode in Mode::ALL {
             if mode == Mode::Output && self.sketch.output.is_empty() {
                 continue;
             }
             let cost = if mode == Mode::Cancelled { Cost::of(1, false) } else { Cost::NONE };
-            self.add(&mut first, State::begin(mode, self.slots.none()), cost, 0)?;
+            self.add(&mut layer, State::begin(mode, self.slots.none()), cost, 0)?;
         }
-        self.layers.push(first);
         for place in 0..self.sketch.order.len() {
             let mut next = Layer::default();
-            for at in 0..self.layers[place].states.len() {
-                let state = self.layers[place].states[at].clone();
-                let cost = self.layers[place].reached[at].0;
-                for step in self.moves(place, &state).0 {
-                    let cost = cost.and(step.cost());
-                    self.add(&mut next, step.to, cost, at)?;
-                }
+            let mut all = Vec::with_capacity(layer.states.len());
+            for (at, state) in layer.states.iter().enumerate() {
+                all.push(self.moves(place, state, at, layer.reached[at].0, &mut next)?);
             }
-            self.layers.push(next);
+            layer.moves = all;
+            self.layers.push(std::mem::replace(&mut layer, next));
         }
+        self.layers.push(layer);
         Ok(())
     }
 
-    /// Returns everything that the step at `place` can do in a state, with what is known of its contexts, and the
-    /// conditions that each of them decides.
-    fn moves(&mut self, place: usize, state: &State) -> (Vec<Move>, Vec<(Rc<Ways>, Decided)>) {
+    /// Returns everything that the step at `place` can do in a state, which adds to the next layer; with what is known of
+    /// its contexts, and the conditions that each of them decides.
+    fn moves(
+        &mut self,
+        place: usize,
+        state: &State,
+        at: usize,
+        cost: Cost,
+        next: &mut Layer,
+    ) -> Result<(Vec<Move>, Contexts), LimitReached> {
         let s = self.sketch.order[place];
         let mut rest = state.clone();
         let fold = rest.take(s);
         let mut moves = Vec::new();
         let mut contexts = Vec::new();
-        if fold.blocked || state.mode.stops_midway() {
-            moves.extend(self.not_begun(place, s, &rest, fold.blocked));
+        if (fold.blocked || state.mode.stops_midway())
+            && let Some(to) = self.not_begun(place, s, &rest, fold.blocked)
+        {
+            let to = self.add(next, to, cost, at)?;
+            moves.push(Move { to, way: None, decides: Rc::default() });
         }
         if !fold.blocked {
             for decides in self.decisions(s, &rest, &fold) {
                 let known = self.ways_of(s, state.mode, &fold, &rest, &decides);
+                let decides = Rc::new(decides);
                 for way in &known.ways {
-                    let to = self.after(place, s, &rest, &decides, way);
-                    moves.extend(to.map(|to| Move { to, way: Some(Rc::clone(way)), decides: decides.clone() }));
+                    let Some(to) = self.after(place, s, &rest, &decides, way) else { continue };
+                    let to = self.add(next, to, cost.and(way.cost), at)?;
+                    moves.push(Move { to, way: Some(Rc::clone(way)), decides: Rc::clone(&decides) });
                 }
                 contexts.push((known, decides));
             }
         }
-        (moves, contexts)
+        Ok((moves, contexts))
     }
 
-    fn not_begun(&self, place: usize, s: usize, rest: &State, blocked: bool) -> Option<Move> {
+    fn not_begun(&self, place: usize, s: usize, rest: &State, blocked: bool) -> Option<State> {
         // Where nothing stops the run midway, only a parked step keeps another from beginning.
         if !rest.mode.stops_midway() && !rest.parked {
             return None;
@@ -161,7 +178,7 @@ impl<'a> Pass<'a> {
         to.kept |= to.mode == Mode::Cancelled && !blocked;
         to.show(self.sketch, &self.readers, s, None);
         to.forget(&self.readers, place);
-        Some(Move { to, way: None, decides: Vec::new() })
+        Some(to)
     }
 
     /// Returns the choices for the conditions that a step asks and that are open.
@@ -248,13 +265,13 @@ impl<'a> Pass<'a> {
                 Through { cost: last.reached[at].0, layer, state: at, step: None, decides: Vec::new(), aim: None };
             if is_end && state.mode == Mode::Output {
                 for (problem, decides) in missing {
-                    note(best, problem, Through { decides, ..through.clone() });
+                    note(best, &problem, through.cost, || Through { decides, ..through.clone() });
                 }
             }
             if judged {
                 for (nth, invariant) in self.sketch.invariants.iter().enumerate() {
                     if self.slots.holds(self.sketch, &invariant.formula, &state.facts) {
-                        note(best, Problem::Invariant(nth), through.clone());
+                        note(best, &Problem::Invariant(nth), through.cost, || through.clone());
                     }
                 }
             }
@@ -283,24 +300,22 @@ impl<'a> Pass<'a> {
 
     fn backward(&mut self, best: &mut BTreeMap<Problem, Through>, found: &mut Found) {
         for place in (0..self.sketch.order.len()).rev() {
-            let mut all = Vec::with_capacity(self.layers[place].states.len());
-            for at in 0..self.layers[place].states.len() {
-                let state = self.layers[place].states[at].clone();
-                let cost = self.layers[place].reached[at].0;
-                let (moves, contexts) = self.moves(place, &state);
+            let layer = &self.layers[place];
+            let mut all = Vec::with_capacity(layer.states.len());
+            for (at, (moves, contexts)) in layer.moves.iter().enumerate() {
                 let mut ahead: Ahead = [None; 3];
                 let mut stopped = false;
                 for step in moves {
-                    let on = self.ahead_of(place + 1, &step.to);
+                    let on = self.layers[place + 1].ahead[step.to];
                     stopped |= on[0].is_some() && step.way.as_ref().is_some_and(|way| way.effect.drained);
                     for (best, on) in ahead.iter_mut().zip(on) {
                         let Some(on) = on.map(|on| on.and(step.cost())) else { continue };
                         *best = Some(best.map_or(on, |known| known.min(on)));
                     }
-                    self.look(place, at, cost, step, on, best, found);
+                    self.look(place, at, step, on, best, found);
                 }
                 if ahead[0].is_some() {
-                    for (context, _) in &contexts {
+                    for (context, _) in contexts {
                         found.reached.extend(context.parts.iter().copied());
                         if stopped || awake(Bug::SweepDrainedPartsCount) {
                             found.reached.extend(context.drained.iter().copied());
@@ -308,8 +323,8 @@ impl<'a> Pass<'a> {
                         found.persons.extend(context.persons.iter().copied());
                     }
                 }
-                if let Some((_, decides)) = contexts.into_iter().find(|(context, _)| context.for_ever) {
-                    self.for_ever(place, at, cost, decides, best);
+                if let Some((_, decides)) = contexts.iter().find(|(context, _)| context.for_ever) {
+                    self.for_ever(place, at, decides, best);
                 }
                 all.push(ahead);
             }
@@ -317,30 +332,24 @@ impl<'a> Pass<'a> {
         }
     }
 
-    fn ahead_of(&self, layer: usize, state: &State) -> Ahead {
-        let layer = &self.layers[layer];
-        layer.index.get(state).map_or([None; 3], |at| layer.ahead[*at])
-    }
-
     /// Notes what a move is a part of.
-    #[expect(clippy::too_many_arguments, reason = "a move is judged by what lies before and behind it")]
     fn look(
         &self,
         place: usize,
         state: usize,
-        cost: Cost,
-        step: Move,
+        step: &Move,
         on: Ahead,
         best: &mut BTreeMap<Problem, Through>,
         found: &mut Found,
     ) {
         let Some(way) = &step.way else { return };
         let s = self.sketch.order[place];
+        let mode = self.layers[place].states[state].mode;
         if on[0].is_some() {
-            if way.effect.parks && step.to.mode == Mode::Straight {
+            if way.effect.parks && mode == Mode::Straight {
                 found.persons.insert(Person::Parked(s));
             }
-            if way.effect.pivot_past && step.to.mode != Mode::Straight {
+            if way.effect.pivot_past && mode != Mode::Straight {
                 found.persons.insert(Person::PastPivot(s));
             }
         }
@@ -350,68 +359,57 @@ impl<'a> Pass<'a> {
         }
         for ((problem, at), mark) in &way.marks {
             let Some(on) = on[*at as usize] else { continue };
-            let through = Through {
-                cost: cost.and(mark.cost).and(on),
+            let cost = self.layers[place].reached[state].0.and(mark.cost).and(on);
+            note(best, problem, cost, || Through {
+                cost,
                 layer: place,
                 state,
                 step: Some((step.clone(), mark.clone())),
                 decides: Vec::new(),
                 aim: Some(*at),
-            };
-            note(best, problem.clone(), through);
+            });
         }
     }
 
-    fn for_ever(
-        &self,
-        place: usize,
-        state: usize,
-        cost: Cost,
-        decides: Decided,
-        best: &mut BTreeMap<Problem, Through>,
-    ) {
-        let s = self.sketch.order[place];
-        let to = self.layers[place].states[state].clone();
-        let mark = Mark { cost: Cost::of(0, true), told: StepCourse::Waiting, undos: Vec::new() };
-        let step = Some((Move { to, way: None, decides }, mark));
-        let through = Through { cost, layer: place, state, step, decides: Vec::new(), aim: None };
-        note(best, Problem::WaitsForEver(s), through);
+    fn for_ever(&self, place: usize, state: usize, decides: &Rc<Decided>, best: &mut BTreeMap<Problem, Through>) {
+        let cost = self.layers[place].reached[state].0;
+        note(best, &Problem::WaitsForEver(self.sketch.order[place]), cost, || {
+            let mark = Mark { cost: Cost::of(0, true), told: StepCourse::Waiting, undos: Vec::new() };
+            // It leads nowhere.
+            let step = Some((Move { to: usize::MAX, way: None, decides: Rc::clone(decides) }, mark));
+            Through { cost, layer: place, state, step, decides: Vec::new(), aim: None }
+        });
     }
 
     /// Tells the course that leads through a place.
-    fn course(&mut self, through: &Through) -> Course {
+    fn course(&self, through: &Through) -> Course {
         let mut course = Course { faults: through.cost.faults(), ..Course::default() };
         let mut back = Vec::new();
         let (mut layer, mut at) = (through.layer, through.state);
         let mode = self.layers[layer].states[at].mode;
         while layer > 0 {
-            let from = self.layers[layer].reached[at].1;
-            back.push((layer - 1, from, self.layers[layer].states[at].clone(), self.layers[layer].reached[at].0));
+            let (cost, from) = self.layers[layer].reached[at];
+            let before = self.layers[layer - 1].reached[from].0;
+            let mut moves = self.layers[layer - 1].moves[from].0.iter();
+            back.extend(
+                moves.find(|step| step.to == at && before.and(step.cost()) == cost).map(|step| (layer - 1, step)),
+            );
             (layer, at) = (layer - 1, from);
         }
-        for (place, from, to, cost) in back.into_iter().rev() {
-            let state = self.layers[place].states[from].clone();
-            let before = self.layers[place].reached[from].0;
-            let moves = self.moves(place, &state).0;
-            let step = moves.into_iter().find(|step| step.to == to && before.and(step.cost()) == cost);
-            if let Some(step) = step {
-                self.tell(&mut course, place, &step, None);
-            }
+        for (place, step) in back.into_iter().rev() {
+            self.tell(&mut course, place, mode, step, None);
         }
         if let Some((step, mark)) = &through.step {
-            self.tell(&mut course, through.layer, step, Some(mark));
+            self.tell(&mut course, through.layer, mode, step, Some(mark));
         }
         if let (Some((step, _)), Some(aim)) = (&through.step, through.aim) {
-            let mut state = step.to.clone();
+            let mut at = step.to;
             for place in through.layer + 1..self.sketch.order.len() {
-                let moves = self.moves(place, &state).0;
-                let on = |step: &Move| Some(self.ahead_of(place + 1, &step.to)[aim as usize]?.and(step.cost()));
-                let Some(step) = moves.iter().filter(|step| on(step).is_some()).min_by_key(|step| on(step)) else {
-                    break;
-                };
-                let step = step.clone();
-                self.tell(&mut course, place, &step, None);
-                state = step.to;
+                let on = |step: &Move| Some(self.layers[place + 1].ahead[step.to][aim as usize]?.and(step.cost()));
+                let moves = self.layers[place].moves[at].0.iter();
+                let Some(step) = moves.filter(|step| on(step).is_some()).min_by_key(|step| on(step)) else { break };
+                self.tell(&mut course, place, mode, step, None);
+                at = step.to;
             }
         }
         course.conditions.extend(through.decides.iter().copied());
@@ -426,7 +424,7 @@ impl<'a> Pass<'a> {
         course
     }
 
-    fn tell(&self, course: &mut Course, place: usize, step: &Move, mark: Option<&Mark>) {
+    fn tell(&self, course: &mut Course, place: usize, mode: Mode, step: &Move, mark: Option<&Mark>) {
         let s = self.sketch.order[place];
         course.conditions.extend(step.decides.iter().copied());
         let told = mark.map(|mark| (&mark.told, &mark.undos));
@@ -434,7 +432,7 @@ impl<'a> Pass<'a> {
         let Some((told, undos)) = told.or_else(|| way.map(|way| (&way.told, &way.undos))) else { return };
         course.steps.insert(s, told.clone());
         course.undone.extend(undos.iter().copied());
-        if way.is_some_and(|way| way.effect.stops) && step.to.mode == Mode::Fails && course.stop.is_none() {
+        if way.is_some_and(|way| way.effect.stops) && mode == Mode::Fails && course.stop.is_none() {
             course.stop = Some(Stop::Failed(s));
         }
     }
@@ -451,11 +449,8 @@ fn choices<'a>(conditions: impl Iterator<Item = &'a usize>) -> Vec<Vec<(usize, b
 }
 
 /// Keeps the cheapest place through which a course to a problem leads.
-fn note(best: &mut BTreeMap<Problem, Through>, problem: Problem, through: Through) {
-    match best.get(&problem) {
-        Some(known) if known.cost <= through.cost => {}
-        _ => {
-            best.insert(problem, through);
-        }
+fn note(best: &mut BTreeMap<Problem, Through>, problem: &Problem, cost: Cost, through: impl FnOnce() -> Through) {
+    if best.get(problem).is_none_or(|known| cost < known.cost) {
+        best.insert(problem.clone(), through());
     }
 }

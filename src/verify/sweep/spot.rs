@@ -5,8 +5,9 @@
 //! in which what it reads can be there or not.
 
 use crate::teeth::{Bug, awake};
-use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 
+use super::Set;
 use super::context::Context;
 use super::world::{Stands, Trace};
 use crate::verify::findings::{Answer, Attempt, MemberCourse, Part, Person, Problem, Reader, UndoEnd, World};
@@ -117,7 +118,7 @@ struct Search<'a> {
     context: &'a Context,
     found: Ends,
     /// What can be told of the ends that were found.
-    ended: HashSet<Told>,
+    ended: Set<Told>,
     /// What is still to be looked at, by its cost; the shorter courses first.
     open: Vec<VecDeque<(Node, Vec<MemberCourse>)>>,
 }
@@ -131,12 +132,12 @@ pub(super) fn search(step: usize, members: &[Member], on_error: OnError, pivot: 
         pivot,
         context,
         found: Ends::default(),
-        ended: HashSet::new(),
+        ended: Set::default(),
         open: vec![VecDeque::new()],
     };
     let first = search.fresh(0, Vec::new(), false, BTreeSet::new(), false);
     search.open[0].push_back((first, vec![told(0)]));
-    let mut seen: HashSet<Node> = HashSet::new();
+    let mut seen: Set<Node> = Set::default();
     let mut cost = 0;
     while cost < search.open.len() {
         while let Some((node, told)) = search.open[cost].pop_front() {

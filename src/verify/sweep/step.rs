@@ -4,7 +4,7 @@
 //! a mark at the way.
 
 use crate::teeth::{Bug, awake};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use super::context::{Context, Seen};
@@ -12,7 +12,7 @@ use super::facts::{Facts, Slots};
 use super::list;
 use super::spot::{self, End, Left, Undoing, Verdict};
 use super::world::Stands;
-use super::{Class, Cost};
+use super::{Class, Cost, Lookup};
 use crate::verify::findings::{MemberIx, Part, Person, Problem, Reader, Spot, StepCourse, UndoEnd};
 use crate::verify::sketch::{Act, OnError, OnSkip, Sketch, Step, StepEnding};
 
@@ -128,7 +128,7 @@ pub(super) fn ways(sketch: &Sketch, slots: &Slots, s: usize, skipped: bool, cont
 /// Ways that differ for somebody; those that nobody can tell apart are one.
 #[derive(Default)]
 struct Merged {
-    index: HashMap<Effect, usize>,
+    index: Lookup<Effect, usize>,
     ways: Vec<Way>,
 }
 
