@@ -303,6 +303,32 @@ bugs! {
     SweepUndoneThoughItStands = "sweep_undone_though_it_stands", Unit("verify::explore::tests::judge::an_undo_has_happened_if_nothing_of_its_effect_stands");
     /// The sweep counts what only a stop leads to as reached though nothing stops the run there.
     SweepDrainedPartsCount = "sweep_drained_parts_count", Unit("verify::explore::tests::lists::a_confirm_behind_a_pivot_is_not_asked_if_nothing_stops_the_run_there");
+    /// The outline of a workflow leaves out that a service has to let items in.
+    OutlineNobodyLetsIn = "outline_nobody_lets_in", Unit("verify::outline::tests::what_a_service_has_to_let_in_is_told");
+    /// The outline takes every undo for one that refuses late originals.
+    OutlineUndoRefusesLate = "outline_undo_refuses_late", Unit("cli::verify::tests::each_flawed_workflow_has_its_story");
+    /// The outline leaves out what an undo reads.
+    OutlineUndoReadsNothing = "outline_undo_reads_nothing", Unit("cli::verify::tests::each_flawed_workflow_has_its_story");
+    /// The outline takes the same condition in two places for two.
+    OutlineConditionsApart = "outline_conditions_apart", Unit("verify::outline::tests::conditions_that_are_opposite_are_so_in_the_sketch");
+    /// The outline takes an unclear failure for a clear one.
+    OutlineUnclearIsClear = "outline_unclear_is_clear", Unit("verify::outline::tests::endings_are_grouped_by_what_follows");
+    /// The outline lets every fallback take every error.
+    OutlineAnyFallbackTakes = "outline_any_fallback_takes", Unit("verify::outline::tests::endings_are_grouped_by_what_follows");
+    /// No random workflow waits without an end.
+    RandomWaitsAllEnd = "random_waits_all_end", Unit("verify::random::tests::everything_that_can_be_found_is_found_in_a_few");
+    /// Random workflows repeat what may not be repeated.
+    RandomRetriesAnything = "random_retries_anything", Unit("verify::random::tests::what_is_made_holds_together");
+    /// A random workflow that fails is made smaller until nothing is left of the failure.
+    ShrunkToAnything = "shrunk_to_anything", Unit("verify::random::tests::what_fails_is_made_smaller_and_still_fails");
+    /// The second reading of the rules forgets that an earlier member may have acted.
+    ModelForgetsUnclear = "model_forgets_unclear", It("rules::forward::rule_05_the_model_demands_unknown_where_something_may_be_left_and_failed_where_nothing_is");
+    /// A list is begun, and its items only when all else that can begin has begun.
+    ListBegunWithoutItems = "list_begun_without_items", It("rules::forward::rule_19_a_list_becomes_known_with_its_first_items_whatever_fails_in_the_same_turn");
+    /// The explorer lets a deadline come to a run that rests parked.
+    ExploreDeadlineWhileParked = "explore_deadline_while_parked", Unit("verify::explore::tests::lists::a_deadline_does_not_come_to_a_run_that_rests_parked");
+    /// The sweep counts two items side by side, however many there are.
+    SweepTwoPlacesCounted = "sweep_two_places_counted", Unit("verify::explore::tests::lists::each_of_three_items_under_way_is_a_fault_of_its_own");
 }
 
 /// Tells whether a bug is awake.

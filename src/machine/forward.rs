@@ -42,6 +42,11 @@ impl Machine {
                 && !self.asked.contains_key(&CallIx { step: ix, item: None, member: 0, kind: CallKind::Forward })
             {
                 self.begin_step(ix)?;
+                // A list is begun with its first items, as a call is with its first attempt: a step that fails later in
+                // this turn would keep them out, and leave a list that nobody has begun.
+                if self.state.lists.contains(&ix) && !awake(Bug::ListBegunWithoutItems) {
+                    self.go_through_items(ix)?;
+                }
             }
         }
         let lists: Vec<StepIx> = self.state.lists.iter().copied().collect();

@@ -1,6 +1,6 @@
 //! The two searches say the same of workflows that are made by chance.
 //!
-//! `FLOWRUN_SKETCHES` is how many (from `FLOWRUN_SKETCH` on), `FLOWRUN_SKETCH_STATES` the size up to which the explorer
+//! `FLOWRUN_SKETCHES` is how many are drawn (from `FLOWRUN_SKETCH` on; otherwise until enough were compared), `FLOWRUN_SKETCH_STATES` the size up to which the explorer
 //! looks at all of a workflow.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,11 +36,27 @@ fn said(sketch: &Sketch, items: usize, states: u64) -> Option<(Said, Said)> {
     Some((explored, sweep(sketch, 1_000_000).expect("a small workflow has few states").into()))
 }
 
+/// How many workflows are looked at.
+#[derive(Clone, Copy, Debug)]
+enum Many {
+    /// So many are drawn, whatever number of them is small enough.
+    Drawn(u64),
+    /// So many that are small enough; at most ten times as many are drawn.
+    Compared(u64),
+}
+
 /// Holds the two against each other on workflows by chance that pass, and returns how many were small enough.
-fn compare(items: usize, states: u64, which: impl Fn(&Sketch) -> bool) -> u64 {
+fn compare(many: Many, items: usize, states: u64, which: impl Fn(&Sketch) -> bool) -> u64 {
     let first = number("FLOWRUN_SKETCH", 0);
+    let (drawn, enough) = match many {
+        Many::Drawn(drawn) => (drawn, drawn),
+        Many::Compared(compared) => (10 * compared, compared),
+    };
     let mut compared = 0;
-    for seed in first..first + number("FLOWRUN_SKETCHES", 100) {
+    for seed in first..first + drawn {
+        if compared == enough {
+            break;
+        }
         let sketch = random::sketch(seed);
         if !which(&sketch) {
             continue;
@@ -58,14 +74,23 @@ fn compare(items: usize, states: u64, which: impl Fn(&Sketch) -> bool) -> u64 {
     compared
 }
 
+/// Returns how many workflows somebody wants to have drawn.
+fn wanted() -> Option<u64> {
+    std::env::var_os("FLOWRUN_SKETCHES").map(|_| number("FLOWRUN_SKETCHES", 0))
+}
+
 #[test]
 fn a_fourth_item_shows_nothing_new() {
     let listed = |sketch: &Sketch| sketch.steps.iter().any(|step| step.items.is_some());
-    assert!(compare(4, 8_000, listed) > 0, "none was small enough");
+    assert!(compare(Many::Drawn(wanted().unwrap_or(100)), 4, 8_000, listed) > 0, "none was small enough");
 }
 
 #[test]
 fn the_sweep_says_what_the_explorer_says() {
-    let compared = compare(ITEMS, number("FLOWRUN_SKETCH_STATES", 3_000), |_| true);
-    assert!(compared * 2 > number("FLOWRUN_SKETCHES", 100), "only {compared} were small enough");
+    let many = wanted().map_or(Many::Compared(60), Many::Drawn);
+    let compared = compare(many, ITEMS, number("FLOWRUN_SKETCH_STATES", 3_000), |_| true);
+    match many {
+        Many::Drawn(drawn) => assert!(compared * 2 > drawn, "only {compared} were small enough"),
+        Many::Compared(enough) => assert_eq!(compared, enough, "too few were small enough"),
+    }
 }

@@ -393,6 +393,11 @@ impl Lab {
 
     /// Holds a run's journal to the model. Returns the model's state after it.
     pub fn modelled(&self, run: RunKey) -> Result<Model, String> {
+        self.modelled_with(run, |_| {})
+    }
+
+    /// Holds a run's journal to the model, with its events changed. Returns the model's state after it.
+    pub fn modelled_with(&self, run: RunKey, change: impl Fn(&mut Event)) -> Result<Model, String> {
         let plan = Arc::clone(&self.plans.lock().unwrap()[&run]);
         let mut model = Model::new(plan, self.limits.clone());
         if *self.punctual.lock().unwrap() {
@@ -401,7 +406,8 @@ impl Lab {
         let records = self.store.lock().unwrap().records(run).map_err(|e| e.to_string())?;
         let mut told = String::new();
         for (seq, record) in records.iter().enumerate() {
-            let entry = format::decode(record).map_err(|e| e.to_string())?;
+            let mut entry = format::decode(record).map_err(|e| e.to_string())?;
+            change(&mut entry.event);
             writeln!(told, "{seq} {} {:?}", entry.at.0 - BEGIN.0, entry.event).unwrap();
             model.allow(&entry.event, entry.at).map_err(|violation| {
                 format!("the model does not allow event {seq}: {violation}\n{}\n{told}", self.text)

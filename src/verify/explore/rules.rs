@@ -1,5 +1,6 @@
 //! All that can happen next in a run: the list of the rules, each of which is a function of its own beside this file.
 
+use crate::teeth::{Bug, awake};
 use crate::verify::sketch::{Sketch, Step};
 
 use super::after::After;
@@ -48,7 +49,7 @@ impl<'s> Rules<'s> {
             Phase::Forward => {
                 moves.extend(self.cancel(state));
                 // Nothing goes on by itself only in a run that is parked, and its deadline does not go on either (SPEC 6.11).
-                if !rests {
+                if !rests || awake(Bug::ExploreDeadlineWhileParked) {
                     moves.extend(self.deadline(state));
                 }
                 moves.extend(self.death(state));

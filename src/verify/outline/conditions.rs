@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::presence;
 use crate::plan::{Action, Plan};
+use crate::teeth::{Bug, awake};
 use crate::template::{Asked, Expression, Logic, Scope, Template, Use};
 use crate::verify::sketch::{Aspect, Decision, Read, Site, StepEnding, Truth};
 
@@ -209,7 +210,9 @@ impl<'a> Conditions<'a> {
         if asked.names.iter().any(varies) {
             return Truth::Open;
         }
-        if let Some(&known) = self.index.get(&asked.text) {
+        if let Some(&known) = self.index.get(&asked.text)
+            && !awake(Bug::OutlineConditionsApart)
+        {
             return Truth::Free(known);
         }
         self.index.insert(asked.text.clone(), self.texts.len());

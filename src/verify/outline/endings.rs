@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use crate::failure::ErrorKind;
 use crate::names::Code;
 use crate::plan::{Action, Call, Member, Plan};
+use crate::teeth::{Bug, awake};
 use crate::verify::sketch::Failing;
 
 /// A code that no policy names, for a handler that may report any.
@@ -52,7 +53,7 @@ pub(crate) fn ending_of(
 
 fn of_code(members: &[Member], m: usize, code: String, kind: ErrorKind) -> Failing {
     Failing {
-        clear: kind != ErrorKind::Unknown,
+        clear: kind != ErrorKind::Unknown || awake(Bug::OutlineUnclearIsClear),
         retried: is_retried(&members[m].call, &code, kind),
         taken_by: takers(members, m, &code),
         code,
@@ -103,7 +104,8 @@ fn named(members: &[Member], m: usize) -> BTreeSet<String> {
 
 fn takers(members: &[Member], m: usize, code: &str) -> Vec<usize> {
     let takes = |member: &Member| member.errors.as_ref().is_none_or(|codes| codes.iter().any(|known| *known == code));
-    (m + 1..members.len()).filter(|&later| takes(&members[later])).collect()
+    let takes = |later: &usize| takes(&members[*later]) || awake(Bug::OutlineAnyFallbackTakes);
+    (m + 1..members.len()).filter(takes).collect()
 }
 
 fn is_retried(call: &Call, code: &str, kind: ErrorKind) -> bool {

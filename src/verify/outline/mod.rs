@@ -24,6 +24,7 @@ use crate::dsl::document::Document;
 use crate::dsl::tree::join;
 use crate::plan::calls::{self, CallAt, MemberAt};
 use crate::plan::{self, Action, Plan, WaitLimit};
+use crate::teeth::{Bug, awake};
 use crate::template::Scope;
 
 impl Sketch {
@@ -109,7 +110,7 @@ impl Outline<'_> {
             }
         };
         let let_in = match &step.action {
-            Action::Call(members) => self.plan.guard_of(&members[0].call).is_some(),
+            Action::Call(members) => self.plan.guard_of(&members[0].call).is_some() && !awake(Bug::OutlineNobodyLetsIn),
             Action::Wait(_) => false,
         };
         Step {
@@ -172,14 +173,16 @@ impl Outline<'_> {
             }),
             undo: member.compensate.as_ref().zip(at.compensate.as_ref()).map(|(call, at)| {
                 let declared = call.contract.as_ref().and_then(|c| c.undoes.as_ref());
+                let reads = self.with(call, at, after);
                 Undo {
                     handler: call.handler.to_string(),
-                    reads: self.with(call, at, after),
+                    reads: if awake(Bug::OutlineUndoReadsNothing) { Vec::new() } else { reads },
                     undoes: effect.is_some() && declared.map(|undoes| undoes.effect.as_str()) == effect,
                     undone: declared.map(|undoes| undoes.as_.clone()),
                     // What declares no undoing knows of nothing that could be absent.
                     if_absent: declared.map_or(IfAbsent::Ok, |undoes| undoes.if_absent),
-                    blocks_late: call.contract.as_ref().is_some_and(|c| c.blocks_late),
+                    blocks_late: call.contract.as_ref().is_some_and(|c| c.blocks_late)
+                        || awake(Bug::OutlineUndoRefusesLate),
                     site: Site::at(&at.at),
                 }
             }),

@@ -297,3 +297,23 @@ steps:
     assert_eq!(of("d"), ["look.down clear []", "look.down unclear []"]);
     assert_eq!(members(&s, "d")[0].effect, None);
 }
+
+#[test]
+fn what_a_service_has_to_let_in_is_told() {
+    let s = sketch(
+        "services:
+  plain: {}
+  places: { concurrency: 2 }
+  fuse: { breaker: { failures: 1, within: 1s, cooldown: 1s } }
+steps:
+  nobody: { uses: look, foreach: input.list }
+  nothing: { uses: look, service: plain, foreach: input.list }
+  places: { uses: look, service: places, foreach: input.list }
+  fuse: { uses: look, service: fuse, foreach: input.list }
+  later: { uses: look, foreach: input.list, fallback: [{ name: other, uses: look, service: fuse }] }
+  wait: { wait: { for: 1s } }
+",
+    );
+    let let_in: Vec<&str> = s.steps.iter().filter(|step| step.let_in).map(|step| step.name.as_str()).collect();
+    assert_eq!(let_in, ["places", "fuse"], "a service with a limit or a breaker, and the first call of an item");
+}

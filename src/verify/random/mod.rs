@@ -5,6 +5,7 @@
 
 use crate::check::invariant;
 use crate::dice::Dice;
+use crate::teeth::{Bug, awake};
 
 use super::sketch::{
     Act, Aspect, Confirm, Decision, Failing, IfAbsent, Invariant, Member, OnError, OnSkip, Read, Repeat, Site, Sketch,
@@ -118,7 +119,7 @@ impl Maker {
         let listed = !wait && many <= 3 && self.dice.percent(18);
         let act = if wait {
             let (signal, reads) = (self.dice.percent(75), self.reads(&format!("{at}/wait/until"), &needs, None));
-            let limited = self.dice.percent(55);
+            let limited = self.dice.percent(55) || awake(Bug::RandomWaitsAllEnd);
             let reads = if limited || !signal { reads } else { Vec::new() };
             Act::Wait(Wait { reads, signal, limited: limited || !signal })
         } else {
@@ -188,7 +189,8 @@ impl Maker {
         let mut endings: Vec<Failing> = Vec::new();
         for n in 0..1 + self.dice.below(most) {
             let clear = self.dice.percent(50);
-            let retried = attempts > 1 && (clear || repeatable) && self.dice.percent(60);
+            let may_retry = clear || repeatable || awake(Bug::RandomRetriesAnything);
+            let retried = attempts > 1 && may_retry && self.dice.percent(60);
             let failing = self.failing(&format!("by.chance{n}"), clear, retried, ix, count);
             let same = |other: &Failing| {
                 (other.clear, other.retried, &other.taken_by) == (failing.clear, failing.retried, &failing.taken_by)

@@ -1,11 +1,15 @@
 //! Makes a workflow smaller while something stays true of it, so that a failing comparison can be read.
 
+use crate::teeth::{Bug, awake};
 use crate::verify::sketch::{Act, Member, OnError, Read, Sketch, Step, Truth};
 
 /// Drops steps, members, reads and policies as long as `fails` is still true of what is left.
 pub fn shrink(sketch: &Sketch, fails: &dyn Fn(&Sketch) -> bool) -> Sketch {
     let mut least = sketch.clone();
-    while let Some(next) = smaller(&least).into_iter().find(|next| weight(next) < weight(&least) && fails(next)) {
+    while let Some(next) = smaller(&least)
+        .into_iter()
+        .find(|next| weight(next) < weight(&least) && (fails(next) || awake(Bug::ShrunkToAnything)))
+    {
         least = next;
     }
     least

@@ -2,7 +2,7 @@
 //!
 //! One item is added after the other, in the order in which they end, until nothing new comes of another. What is told
 //! apart of a list does not grow with it: how its first bad item ended, what has happened in at least one item, whether
-//! the run's stop met it, and how many items were under way then, up to two. So this ends, and covers every number of
+//! the run's stop met it, and how many items were under way then. So this ends, and covers every number of
 //! items; a bound such as two or three would not: three facts of an invariant may need three items, and a fourth that
 //! is left over.
 
@@ -23,6 +23,10 @@ use crate::verify::sketch::{OnError, Sketch, Step, StepEnding};
 
 /// More items than this side by side come to nothing that so many do not come to: each further one can end as one of them.
 const PLACES: u32 = 2;
+
+/// So many side by side are counted where each may cost a fault of its own: those under way when the run stops before the
+/// rest has begun. It is what a list has that does not say how many.
+const COUNTED: u32 = 16;
 
 /// What is told apart of an item.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -179,7 +183,8 @@ fn with(step: &Step, list: &Listed, item: &Kind, slots: &Slots) -> Option<Listed
         return None;
     }
     let busy = list.busy + u32::from(item.drained || stops);
-    if step.concurrency <= PLACES && busy > step.concurrency {
+    let counted = counted(step);
+    if step.concurrency <= counted && busy > step.concurrency {
         return None;
     }
     let incomplete = list.incomplete || item.incomplete;
@@ -189,11 +194,16 @@ fn with(step: &Step, list: &Listed, item: &Kind, slots: &Slots) -> Option<Listed
         bad: list.bad.or(bad.then_some(item.ending)),
         over: list.over || (stops && !item.drained),
         drained: list.drained || item.drained,
-        busy: busy.min(PLACES),
+        busy: busy.min(counted),
         past: list.past || (step.pivot && may_have_happened(item.ending) && !awake(Bug::SweepPivotItemIgnored)),
         incomplete,
         facts: if incomplete { slots.none() } else { facts },
     })
+}
+
+/// Returns up to which number it matters how many items are under way at once.
+fn counted(step: &Step) -> u32 {
+    if step.let_in || awake(Bug::SweepTwoPlacesCounted) { PLACES } else { COUNTED }
 }
 
 /// Returns how a list ends of which these items have begun, and whether in a drain: it has no more, or the run was stopped
@@ -202,7 +212,7 @@ fn with(step: &Step, list: &Listed, item: &Kind, slots: &Slots) -> Option<Listed
 fn endings(step: &Step, list: &Listed) -> Vec<(StepEnding, bool)> {
     let whole = if step.on_error == OnError::Continue { StepEnding::Ok } else { list.bad.unwrap_or(StepEnding::Ok) };
     let mut endings = vec![(whole, list.drained)];
-    let full = list.drained && (list.busy == step.concurrency.min(PLACES) || awake(Bug::SweepPlaceLeftEmpty));
+    let full = list.drained && (list.busy == step.concurrency.min(counted(step)) || awake(Bug::SweepPlaceLeftEmpty));
     if !list.over && (full || step.let_in || awake(Bug::SweepStoppedBeforeItems)) && !awake(Bug::SweepNoItemLeft) {
         endings.push((list.bad.unwrap_or(StepEnding::Failed), true));
     }

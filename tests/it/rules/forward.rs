@@ -1,6 +1,7 @@
 //! Rules 1 to 8: states, members, attempts, errors, unknown outcomes, crashes, keys, skipping.
 
 use flowrun::engine::{Patience, Submission};
+use flowrun::machine::event::{Event, Outcome};
 use serde_json::json;
 
 use super::S;
@@ -565,4 +566,51 @@ fn c07_spread_delays_are_the_same_after_a_restart() {
     };
     assert_eq!(times(false).len(), 6);
     assert_eq!(times(false), times(true));
+}
+
+#[test]
+fn rule_19_a_list_becomes_known_with_its_first_items_whatever_fails_in_the_same_turn() {
+    let lab = Lab::new(
+        "
+        steps:
+          each: { foreach: '[1, 2, 3]', concurrency: 2, uses: act.keyed, compensate: { uses: undo } }
+          bad: { when: 'input.list | length > 0', uses: read }
+        ",
+    );
+    assert_eq!(lab.run(json!({ "list": 1 })).status, "failed");
+    assert_eq!(lab.called(), ["act.keyed each[0]", "act.keyed each[1]", "undo each[0]", "undo each[1]"]);
+}
+
+#[test]
+fn rule_05_the_model_demands_unknown_where_something_may_be_left_and_failed_where_nothing_is() {
+    let undone = "compensate: { uses: undo },";
+    // How the step's own call ends, what undoes it, how its undo ends, and how the step ends after its fallback failed.
+    let cases = [
+        (Act::Permanent("a.no"), undone, None, "failed"),
+        (Act::Unknown("a.lost"), "", None, "unknown"),
+        (Act::Unknown("a.lost"), undone, None, "failed"),
+        (Act::Unknown("a.lost"), undone, Some(Act::Permanent("a.no")), "unknown"),
+    ];
+    for (own, undo, of_undo, expected) in cases {
+        let body =
+            format!("steps: {{ s: {{ uses: act.keyed, {undo} fallback: [{{ name: f, uses: other.keyed }}] }} }}");
+        let lab = Lab::new(&body)
+            .script("act.keyed s", [own])
+            .script("undo s", of_undo.into_iter().chain([Act::Return(json!(1))]))
+            .script("other.keyed s", [Act::Permanent("a.no")]);
+        lab.run(json!({}));
+        assert!(lab.history().contains(&format!("step_{expected} s")), "{:?}", lab.history());
+        let run = lab.life(|engine| async move { engine.find("it").unwrap() });
+        assert!(lab.modelled(run).is_ok());
+        let refused = lab.modelled_with(run, |event| {
+            let Event::Settled { outcome, .. } = event else { return };
+            *outcome = match outcome.clone() {
+                Outcome::Failed { error } => Outcome::Unknown { error },
+                Outcome::Unknown { error } => Outcome::Failed { error },
+                Outcome::Succeeded { output } => Outcome::Succeeded { output },
+            };
+        });
+        let why = refused.err().expect("the other verdict is refused");
+        assert!(why.contains("the item does not end like that now"), "{why}");
+    }
 }

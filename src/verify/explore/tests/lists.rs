@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::verify::explore::explore_lists;
+use crate::verify::explore::state::{Stage, Verdict};
 use crate::verify::findings::{Missing, Reader};
 
 /// A list with so many places, whose items nobody has to let in.
@@ -89,13 +90,32 @@ fn a_confirm_behind_a_pivot_is_not_asked_if_nothing_stops_the_run_there() {
 
 #[test]
 fn a_deadline_does_not_come_to_a_run_that_rests_parked() {
-    let unknown = Member { endings: vec![unclear()], ..charge_by_key() };
-    let pivot = Step { pivot: true, on_error: OnError::Park, ..one(unknown) };
-    let mut parked = Sketch { deadline: true, ..sketch(vec![pivot]) };
-    // Its deadline may come while the pivot is under way, and find it done; that is told of the pivot.
-    assert_eq!(persons(&parked), BTreeSet::from([Person::Parked(0), Person::PastPivot(0)]));
-    // A pivot that shows to be unknown only by an attempt's end is parked, and stays so.
-    let Act::Call(members) = &mut parked.steps[0].act else { unreachable!("it calls") };
-    members[0].confirm = Some(confirm(false));
-    assert_eq!(persons(&parked), BTreeSet::from([Person::Parked(0), Person::PastPivot(0)]));
+    // Whatever it would lead to is found without it too, so that this looks at the moves and not at what is found.
+    let parked = Sketch { deadline: true, ..sketch(vec![on_error(OnError::Park, fails())]) };
+    let rules = Rules::new(&parked, 0);
+    let mut state = State::new(&parked);
+    state.step_mut(0).stage = Stage::Ended(Verdict::Failed);
+    assert!(rules.own_moves(&state).is_empty(), "it rests");
+    let stops = |rests: bool| {
+        let moves = rules.outer_moves(&state, rests);
+        moves.iter().filter(|after| after.told.iter().any(|told| matches!(told, Told::Stopped(_)))).count()
+    };
+    assert_eq!(stops(true), 1, "a cancel");
+    assert_eq!(stops(false), 2, "a deadline comes to a run that goes on elsewhere");
+}
+
+#[test]
+fn each_of_three_items_under_way_is_a_fault_of_its_own() {
+    let fails = Member { endings: vec![clear()], ..charge_by_key() };
+    let mut stopped = sketch(vec![on_error(OnError::Continue, list(3, one(fails)))]);
+    stopped.invariants = vec![never("s0.failed and not charged")];
+    let explored = explore_lists(&stopped, 4, 1_000_000).expect("it is small");
+    let swept = sweep(&stopped, 10_000).expect("it is small");
+    let faults = |found: &Found| found.problems.get(&Problem::Invariant(0)).map(|course| course.faults);
+    // The cancel, and each of those that have begun before it.
+    assert_eq!((faults(&explored), faults(&swept)), (Some(4), Some(4)));
+    for (places, needed) in [(4, 5), (16, 17), (17, 17)] {
+        stopped.steps[0].concurrency = places;
+        assert_eq!(faults(&sweep(&stopped, 10_000).expect("it is small")), Some(needed));
+    }
 }
