@@ -15,7 +15,7 @@
 //! ```
 //!
 //! Groups are numbered without end, so what is left of an earlier round is not taken for the present one. A group is
-//! written only when the one before it is durable: a whole one behind one that is not can only mean damage.
+//! written only when the one before it is durable: a later one without the one that comes next can only mean damage.
 //!
 //! It knows nothing of rows and transactions.
 
@@ -262,11 +262,13 @@ impl Log {
             rest = rest.get(length..).unwrap_or_default();
             (log.at, log.next) = (log.at + length as u64, number + 1);
         }
-        let later = rest.chunks(PAGE as usize).enumerate().skip(1).find_map(|(page, _)| {
-            let (number, ..) = group(&rest[page * PAGE as usize..])?;
-            (number > log.next).then_some(number)
-        });
-        if later.is_some() && !awake(Bug::DamagedLogCutOff) {
+        // Numbers rise by one and each group takes a page or more, so no later one can have a number beyond this.
+        let possible = log.next + 1..=log.next + bytes.len() as u64 / PAGE;
+        let is_later = |at: usize| {
+            let number = rest[at..].get(4..12).map(|number| u64::from_le_bytes(number.try_into().expect("8 bytes")));
+            number.is_some_and(|number| possible.contains(&number)) && group(&rest[at..]).is_some()
+        };
+        if (0..rest.len()).step_by(PAGE as usize).any(is_later) && !awake(Bug::DamagedLogCutOff) {
             return Err(damaged(log.next));
         }
         Ok((log, groups))
@@ -416,6 +418,17 @@ mod tests {
                 _ => assert!(found.is_err_and(|e| e.contains(&format!("group {} of its log", group + 1))), "{group}"),
             }
         }
+    }
+
+    #[test]
+    fn tables_that_are_older_than_the_log_are_damage() {
+        let disk = disk();
+        let (mut log, _) = Log::open(layout(&disk), 5).expect("readable");
+        assert!(log.append([&change(1, 1)].into_iter()).expect("written"));
+        assert_eq!(found(&disk, 5).map(|groups| groups.len()), Ok(1));
+        assert_eq!(found(&disk, 6), Ok(vec![]));
+        let older = found(&disk, 4).expect_err("group 4 is missing");
+        assert!(older.contains("group 4 of its log cannot be read, and there are later ones"), "{older}");
     }
 
     #[test]

@@ -610,7 +610,7 @@ fn rule_05_the_model_demands_unknown_where_something_may_be_left_and_failed_wher
                 Outcome::Succeeded { output } => Outcome::Succeeded { output },
             };
         });
-        let why = refused.err().expect("the other verdict is refused");
+        let why = refused.expect_err("the other verdict is refused");
         assert!(why.contains("the item does not end like that now"), "{why}");
     }
 }
