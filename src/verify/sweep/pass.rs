@@ -126,7 +126,8 @@ impl<'a> Pass<'a> {
             for (at, state) in layer.states.iter().enumerate() {
                 all.push(self.moves(place, state, at, layer.reached[at].0, &mut next)?);
             }
-            layer.moves = all;
+            // No state is added to it any more, so none is looked for.
+            (layer.moves, layer.index) = (all, Lookup::default());
             self.layers.push(std::mem::replace(&mut layer, next));
         }
         self.layers.push(layer);
