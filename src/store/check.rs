@@ -380,8 +380,7 @@ pub(super) mod tests {
 
     use super::super::conformance::{done, finish, live, run, wait};
     use super::super::journal::{Commit, Journal as _, StartRow};
-    use super::super::open::OpenOptions;
-    use super::super::open::behind_the_back;
+    use super::super::open::{OpenOptions, behind_the_back};
     use super::super::redb::RedbStore;
     use super::super::tables::place;
     use super::*;

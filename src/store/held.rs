@@ -17,6 +17,32 @@ use redb::{BackendError, StorageBackend};
 /// The granularity in which held writes are kept; the page size of redb, so that few are split.
 const BLOCK: usize = 4096;
 
+/// Leaves all locks, but for the first attempt at an exclusive one, to the backend below, in the field named.
+macro_rules! locks_of_below {
+    ($($below:ident).+) => {
+        fn try_lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+            self.$($below).+.try_lock_shared_range(start, end)
+        }
+
+        fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+            self.$($below).+.lock_range(start, end)
+        }
+
+        fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+            self.$($below).+.lock_shared_range(start, end)
+        }
+
+        fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+            self.$($below).+.unlock_range(start, end)
+        }
+
+        fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+            self.$($below).+.query_lock_range(start, end)
+        }
+    };
+}
+pub(super) use locks_of_below;
+
 /// A backend that holds writes back until it is released.
 #[derive(Debug)]
 pub(super) struct Held<B> {
@@ -226,25 +252,7 @@ impl<B: StorageBackend> StorageBackend for Held<B> {
         }
     }
 
-    fn try_lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.disk.inner.try_lock_shared_range(start, end)
-    }
-
-    fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.disk.inner.lock_range(start, end)
-    }
-
-    fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.disk.inner.lock_shared_range(start, end)
-    }
-
-    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.disk.inner.unlock_range(start, end)
-    }
-
-    fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.disk.inner.query_lock_range(start, end)
-    }
+    locks_of_below!(disk.inner);
 }
 
 #[cfg(test)]

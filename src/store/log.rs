@@ -27,7 +27,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use redb::{BackendError, StorageBackend};
 
 use super::change::Change;
-use super::tables::all_unbundled;
+use super::held::locks_of_below;
+use super::tables::{Fault, all_unbundled};
 use crate::teeth::{Bug, awake};
 
 /// The length of a log. A longer one is emptied more rarely, and holds the others up for longer.
@@ -50,6 +51,11 @@ const HEAD: usize = 16 + 8 + 4;
 
 /// Bytes before the commits of a group.
 const HEADER: usize = 4 + 8 + 4;
+
+/// Returns where redb's pages begin behind a log of this length.
+pub(super) const fn pages_at(log: u64) -> u64 {
+    PAGE + log
+}
 
 /// Why something is not a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,7 +132,7 @@ impl Layout {
         head[16..24].copy_from_slice(&log.to_le_bytes());
         let sum = crc32fast::hash(&head[..24]);
         head[24..].copy_from_slice(&sum.to_le_bytes());
-        disk.change(|disk| disk.set_len(PAGE + log))?;
+        disk.change(|disk| disk.set_len(pages_at(log)))?;
         disk.change(|disk| disk.write(0, &head))?;
         Ok(log)
     }
@@ -150,14 +156,9 @@ impl Layout {
         Ok(if whole { Ok(log) } else { Err(NoStore::Cut) })
     }
 
-    /// Returns where redb's pages begin.
-    pub fn pages_at(&self) -> u64 {
-        PAGE + self.log
-    }
-
     /// Returns the part of the file that is redb's.
     pub fn pages(&self) -> Pages {
-        Pages { disk: Arc::clone(&self.disk), from: self.pages_at() }
+        Pages { disk: Arc::clone(&self.disk), from: pages_at(self.log) }
     }
 }
 
@@ -197,40 +198,7 @@ impl StorageBackend for Pages {
         self.disk.inner.try_lock_range(start, end)
     }
 
-    fn try_lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.disk.inner.try_lock_shared_range(start, end)
-    }
-
-    fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.disk.inner.lock_range(start, end)
-    }
-
-    fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.disk.inner.lock_shared_range(start, end)
-    }
-
-    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.disk.inner.unlock_range(start, end)
-    }
-
-    fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.disk.inner.query_lock_range(start, end)
-    }
-}
-
-/// Why a log cannot be read.
-#[derive(Debug)]
-pub(super) enum Unreadable {
-    /// The disk says so.
-    Disk(io::Error),
-    /// It is not what was written; says what.
-    Damaged(String),
-}
-
-impl From<io::Error> for Unreadable {
-    fn from(error: io::Error) -> Self {
-        Self::Disk(error)
-    }
+    locks_of_below!(disk.inner);
 }
 
 /// The log of an open store.
@@ -247,7 +215,7 @@ pub(super) struct Log {
 
 impl Log {
     /// Returns the log of a store whose tables have everything before group `next`, and what it has behind that.
-    pub fn open(layout: Layout, next: u64) -> Result<(Self, Vec<Vec<Change>>), Unreadable> {
+    pub fn open(layout: Layout, next: u64) -> Result<(Self, Vec<Vec<Change>>), Fault> {
         let mut bytes = vec![0; usize::try_from(layout.log).map_err(io::Error::other)?];
         layout.disk.inner.read(PAGE, &mut bytes)?;
         let mut log = Self { layout, at: 0, next, frame: Vec::new() };
@@ -328,10 +296,8 @@ impl Log {
     }
 }
 
-fn damaged(number: u64) -> Unreadable {
-    Unreadable::Damaged(format!(
-        "the file is damaged: group {number} of its log cannot be read, and there are later ones"
-    ))
+fn damaged(number: u64) -> Fault {
+    Fault::Damaged(format!("the file is damaged: group {number} of its log cannot be read, and there are later ones"))
 }
 
 /// Returns number and commits of the group at the beginning of these bytes, and how many bytes it takes.
@@ -365,8 +331,8 @@ mod tests {
     fn found(disk: &FaultDisk, next: u64) -> Result<Vec<Vec<Change>>, String> {
         match Log::open(layout(disk), next) {
             Ok((_, groups)) => Ok(groups),
-            Err(Unreadable::Damaged(message)) => Err(message),
-            Err(Unreadable::Disk(error)) => panic!("{error}"),
+            Err(Fault::Damaged(message)) => Err(message),
+            Err(other) => panic!("{other:?}"),
         }
     }
 

@@ -16,7 +16,7 @@ use redb::{Database, ReadableDatabase as _, StorageBackend};
 use super::guard::guarded;
 use super::held::Held;
 use super::journal::StoreError;
-use super::log::{self, Layout, Log, NoStore, Pages, Unreadable};
+use super::log::{self, Layout, Log, NoStore, Pages};
 use super::redb::RedbStore;
 use super::rows;
 use super::tables::{
@@ -114,7 +114,6 @@ pub(super) fn open_backend(
     whole: bool,
 ) -> Result<Opened, StoreError> {
     let opened = guarded(|| {
-        let io = |error: io::Error| from_redb(name, redb::Error::Io(error));
         let layout = laid_out(name, backend, make)?;
         let repaired = Rc::new(Cell::new(false));
         let noted = Rc::clone(&repaired);
@@ -135,10 +134,7 @@ pub(super) fn open_backend(
         }
         let (id, copied) = identify(name, &database)?;
         let logged = logged(&database).map_err(|fault| fault.at(name))?;
-        let (mut log, groups) = Log::open(layout, logged).map_err(|error| match error {
-            Unreadable::Disk(error) => io(error),
-            Unreadable::Damaged(message) => StoreError::Corrupt { path: name.into(), message },
-        })?;
+        let (mut log, groups) = Log::open(layout, logged).map_err(|fault| fault.at(name))?;
         if !groups.is_empty() {
             rows::apply(&database, &groups, log.next()).map_err(|fault| fault.at(name))?;
             log.begin_again();

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use super::check::check;
 use super::conformance::{Dump, add, definition, done, dump, finish, run, start, wait};
 use super::journal::{Journal as _, StoreError};
+use super::log;
 use super::open::{OpenOptions, behind_the_back};
 use super::redb::RedbStore;
 use super::tables::META;
@@ -232,7 +233,7 @@ fn b10_a_store_that_was_cut_or_grew_is_refused_or_whole() {
     let (_folder, path) = folder();
     let content = filled(&path);
     let whole = fs::read(&path).expect("readable");
-    let pages_at = 4096 + super::log::LENGTH as usize;
+    let pages_at = log::pages_at(log::LENGTH) as usize;
     let lengths = (0..pages_at).step_by(256 << 10).chain((pages_at..whole.len()).step_by(4096));
     for length in lengths.chain([100, 4096, whole.len() - 1]) {
         fs::write(&path, &whole[..length]).expect("written");
@@ -257,7 +258,7 @@ fn b09_a_flipped_bit_is_noticed_or_harmless() {
     let content = filled(&path);
     let whole = fs::read(&path).expect("readable");
     let mut dice = Dice(9);
-    let pages_at = 4096 + super::log::LENGTH as usize;
+    let pages_at = log::pages_at(log::LENGTH) as usize;
     let mut bits = |from: usize, to: usize, step: usize| -> Vec<usize> {
         (from..to).step_by(step).map(|at| at * 8 + dice.below(step as u64 * 8) as usize).collect()
     };

@@ -60,7 +60,7 @@ impl RedbStore {
     ///
     /// # Errors
     /// When it cannot be read or is not a store.
-    pub fn with_backend_and_log(backend: impl StorageBackend, log: u64) -> Result<Self, StoreError> {
+    pub(crate) fn with_backend_and_log(backend: impl StorageBackend, log: u64) -> Result<Self, StoreError> {
         Self::over(backend, Some(log), false)
     }
 

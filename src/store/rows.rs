@@ -12,12 +12,17 @@ use super::tables::{
     run_key,
 };
 use crate::names::RunKey;
+use crate::teeth::{Bug, awake};
 
 /// The tables of one transaction. Those that few commits touch are opened by the first that does: each table that is
 /// open costs pages.
-pub(super) struct Tables<'tx> {
+pub(super) struct Tables<'tx, 'c> {
     tx: &'tx WriteTransaction,
-    pub journal: Table<'tx, u64, &'static [u8]>,
+    /// The number of the next commit.
+    sequence: u64,
+    /// The records of the commits of the present group.
+    bundles: Vec<&'c [u8]>,
+    journal: Table<'tx, u64, &'static [u8]>,
     pub by_run: Table<'tx, &'static [u8; 24], &'static [u8; POINTER]>,
     ids: Option<Table<'tx, &'static str, &'static [u8; 16]>>,
     definitions: Option<Table<'tx, &'static [u8; 32], &'static [u8]>>,
@@ -38,10 +43,21 @@ fn opened<'a, 'tx, K: Key + 'static, V: Value + 'static>(
     })
 }
 
-impl<'tx> Tables<'tx> {
-    pub fn open(tx: &'tx WriteTransaction) -> Result<Self, Fault> {
-        let (journal, by_run) = (tx.open_table(JOURNAL)?, tx.open_table(BY_RUN)?);
-        Ok(Self { tx, journal, by_run, ids: None, definitions: None, live: None, done: None, breakers: None })
+impl<'tx, 'c> Tables<'tx, 'c> {
+    /// Opens the tables, in which the next commit gets the number `sequence`.
+    pub fn open(tx: &'tx WriteTransaction, sequence: u64) -> Result<Self, Fault> {
+        Ok(Self {
+            tx,
+            sequence,
+            bundles: Vec::new(),
+            journal: tx.open_table(JOURNAL)?,
+            by_run: tx.open_table(BY_RUN)?,
+            ids: None,
+            definitions: None,
+            live: None,
+            done: None,
+            breakers: None,
+        })
     }
 
     /// Returns why a commit must not be written, for a run that has `next` records.
@@ -55,7 +71,7 @@ impl<'tx> Tables<'tx> {
     }
 
     /// Lists a final run as unfinished again, when something more is begun of it: whoever resumes all runs must find it.
-    pub fn take_up(&mut self, run: RunKey) -> Result<(), Fault> {
+    fn take_up(&mut self, run: RunKey) -> Result<(), Fault> {
         let done = opened(&mut self.done, self.tx, DONE)?;
         let row = done.remove(run.0.as_bytes())?.map(|bytes| tables::done_row(run, bytes.value())).transpose()?;
         let Some(DoneRow { id, workflow, started_at, .. }) = row else { return Ok(()) };
@@ -64,10 +80,26 @@ impl<'tx> Tables<'tx> {
         Ok(())
     }
 
-    /// Puts the commits of a group behind all others, the first of which has the number `first`. Commits share rows: a row
-    /// costs redb about as much as the bytes of a commit, and a page that has only one is neither copied nor split when the
-    /// next comes.
-    pub fn append(&mut self, mut first: u64, mut bundles: &[&[u8]]) -> Result<(), Fault> {
+    /// Writes a commit. Whether its run is final need not be looked up if it is known to go on.
+    pub fn enter(&mut self, change: &'c Change, goes_on: bool) -> Result<(), Fault> {
+        let may_begin_again = !goes_on && change.start.is_none() && change.finish.is_none();
+        if may_begin_again && !awake(Bug::TakenUpStaysFinal) {
+            self.take_up(change.run)?;
+        }
+        if change.count > 0 {
+            self.point(change)?;
+            self.bundles.push(&change.bundle);
+            self.sequence += 1;
+        }
+        self.insert(change)
+    }
+
+    /// Ends a group: puts the records of its commits behind all others, and returns the number of the next commit. Commits
+    /// share rows: a row costs redb about as much as the bytes of a commit, and a page that has only one is neither copied
+    /// nor split when the next comes.
+    pub fn end_group(&mut self) -> Result<u64, Fault> {
+        let mut first = self.sequence - self.bundles.len() as u64;
+        let mut bundles = self.bundles.as_slice();
         while !bundles.is_empty() {
             let mut room = tables::ROW;
             let fits = bundles.iter().take_while(|bundle| {
@@ -80,27 +112,19 @@ impl<'tx> Tables<'tx> {
             first += row.len() as u64;
             bundles = rest;
         }
-        Ok(())
-    }
-
-    /// Writes what a commit has besides its records, which get this number. Tells whether it has any.
-    pub fn enter(&mut self, change: &Change, sequence: u64) -> Result<bool, Fault> {
-        let has_records = change.count > 0;
-        if has_records {
-            self.point(change, sequence)?;
-        }
-        self.insert(change)?;
-        Ok(has_records)
+        self.bundles.clear();
+        Ok(self.sequence)
     }
 
     /// Says where the records of a commit are.
-    fn point(&mut self, change: &Change, sequence: u64) -> Result<(), Fault> {
+    fn point(&mut self, change: &Change) -> Result<(), Fault> {
         let place = place(change.run, change.first);
-        let pointer = Pointer::new(&place, sequence, change.count, change.sum);
+        let pointer = Pointer::new(&place, self.sequence, change.count, change.sum);
         self.by_run.insert(&place, &pointer.to_bytes())?;
         Ok(())
     }
 
+    /// Writes what a commit has besides its records.
     fn insert(&mut self, change: &Change) -> Result<(), Fault> {
         let run = change.run.0.as_bytes();
         if let Some(start) = &change.start {
@@ -147,20 +171,13 @@ pub(super) fn make_durable(mut tx: WriteTransaction) -> Result<(), Fault> {
 pub(super) fn apply(database: &Database, groups: &[Vec<Change>], next: u64) -> Result<(), Fault> {
     let tx = database.begin_write()?;
     {
-        let mut tables = Tables::open(&tx)?;
-        let mut sequence = tables::next_sequence(&tables.journal)?;
+        let sequence = tables::next_sequence(&tx.open_table(JOURNAL)?)?;
+        let mut tables = Tables::open(&tx, sequence)?;
         for group in groups {
-            let (first, mut bundles) = (sequence, Vec::new());
             for change in group {
-                if change.start.is_none() && change.finish.is_none() {
-                    tables.take_up(change.run)?;
-                }
-                if tables.enter(change, sequence)? {
-                    bundles.push(change.bundle.as_slice());
-                    sequence += 1;
-                }
+                tables.enter(change, false)?;
             }
-            tables.append(first, &bundles)?;
+            tables.end_group()?;
         }
     }
     note_logged(&tx, next)?;

@@ -175,10 +175,8 @@ impl Writer {
         let group = self.pace.begin();
         let mut tx = self.database.begin_write()?;
         let (mut accepted, mut refused) = (Vec::with_capacity(changes.len()), Vec::new());
-        let mut next_sequence = self.next_sequence;
-        {
-            let mut bundles = Vec::with_capacity(changes.len());
-            let mut tables = Tables::open(&tx)?;
+        let next_sequence = {
+            let mut tables = Tables::open(&tx, self.next_sequence)?;
             for (index, &change) in changes.iter().enumerate() {
                 let tail = self.runs.get(&change.run).copied();
                 let next = match tail {
@@ -190,14 +188,7 @@ impl Writer {
                     continue;
                 }
                 accepted.push(change);
-                let begins_again = tail.is_none() && change.start.is_none() && change.finish.is_none();
-                if begins_again && !awake(Bug::TakenUpStaysFinal) {
-                    tables.take_up(change.run)?;
-                }
-                if tables.enter(change, next_sequence)? {
-                    bundles.push(change.bundle.as_slice());
-                    next_sequence += 1;
-                }
+                tables.enter(change, tail.is_some())?;
                 self.pace.saw(tail.map(|tail| tail.group));
                 if change.finish.is_some() {
                     self.runs.remove(&change.run);
@@ -206,8 +197,8 @@ impl Writer {
                     self.runs.insert(change.run, Tail { next: next + u64::from(change.count), group });
                 }
             }
-            tables.append(self.next_sequence, &bundles)?;
-        }
+            tables.end_group()?
+        };
         if accepted.is_empty() {
             tx.abort()?;
             return Ok(refused);

@@ -1,7 +1,7 @@
 //! The two searches say the same of workflows that are made by chance.
 //!
-//! `FLOWRUN_SKETCHES` is how many are drawn (from `FLOWRUN_SKETCH` on; otherwise until enough were compared), `FLOWRUN_SKETCH_STATES` the size up to which the explorer
-//! looks at all of a workflow.
+//! `FLOWRUN_SKETCHES` is how many are drawn (from `FLOWRUN_SKETCH` on; otherwise until enough were compared),
+//! `FLOWRUN_SKETCH_STATES` the size up to which the explorer looks at all of a workflow.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -20,8 +20,7 @@ use crate::names::RunKey;
 const SECTOR: usize = 512;
 
 /// Where redb's pages begin on such a disk.
-#[cfg(test)]
-pub(crate) const PAGES_AT: usize = 4096 + log::SHORT as usize;
+pub(crate) const PAGES_AT: usize = log::pages_at(log::SHORT) as usize;
 
 /// One thing that was done to the disk, or noted beside it.
 #[derive(Clone, Debug)]
