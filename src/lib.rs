@@ -38,12 +38,14 @@ pub mod handlers;
 pub mod limits;
 pub mod machine;
 pub mod names;
+pub mod ordered;
 pub mod orders;
 pub mod payload;
 pub mod plan;
 pub mod proof;
 pub mod rehearsal;
 pub mod scenario;
+mod scratch;
 pub mod store;
 mod suggest;
 #[doc(hidden)]

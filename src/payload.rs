@@ -11,6 +11,7 @@ use std::sync::{Arc, OnceLock};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
+use crate::scratch;
 use crate::teeth::{Bug, awake};
 
 /// Levels of nesting that no payload exceeds, whoever made it.
@@ -18,9 +19,6 @@ use crate::teeth::{Bug, awake};
 /// What reads, writes, compares and drops JSON recurses, and serde_json reads 127 levels at most: a deeper value could be
 /// recorded and never read back. The levels between are for what payloads are wrapped in when they are sent or listed.
 pub const DEPTH_MAX: usize = 100;
-
-/// Bytes that a text has room for from the start.
-const TEXT_USUAL: usize = 1024;
 
 /// A JSON document, cheap to clone.
 #[derive(Clone)]
@@ -54,16 +52,14 @@ impl Payload {
     /// # Errors
     /// When the value cannot be written as JSON, or nests too deeply; writing stops there.
     pub(crate) fn write<T: Serialize + 'static>(mut value: T) -> Result<Self, serde_json::Error> {
-        let mut bytes = Vec::with_capacity(TEXT_USUAL);
         let tree = (&mut value as &mut dyn Any).downcast_mut::<Value>().map(Value::take);
         let mut depth = Depth { levels: 0, most: DEPTH_MAX };
-        let written = match &tree {
-            Some(tree) => write_tree(tree, &mut bytes, &mut depth),
-            None => value.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, depth)),
-        };
+        let written = text_of(|bytes| match &tree {
+            Some(tree) => write_tree(tree, bytes, &mut depth),
+            None => value.serialize(&mut serde_json::Serializer::with_formatter(bytes, depth)),
+        });
         match (written, tree) {
-            (Ok(()), tree) => {
-                let text: Arc<str> = String::from_utf8(bytes).expect("serde_json writes UTF-8").into();
+            (Ok(text), tree) => {
                 let value = tree.map_or_else(OnceLock::new, |tree| OnceLock::from(Arc::new(tree)));
                 Ok(Self(Arc::new(Inner { text: OnceLock::from(text), value })))
             }
@@ -86,11 +82,9 @@ impl Payload {
     pub fn text(&self) -> &str {
         self.0.text.get_or_init(|| {
             let value = self.0.value.get().expect("a payload is made of a text or of a value");
-            let mut bytes = Vec::with_capacity(TEXT_USUAL);
             // Whoever made the tree has looked how deep it is.
             let mut depth = Depth { levels: 0, most: usize::MAX };
-            write_tree(value, &mut bytes, &mut depth).expect("a tree of JSON is written to memory");
-            String::from_utf8(bytes).expect("serde_json writes UTF-8").into()
+            text_of(|bytes| write_tree(value, bytes, &mut depth)).expect("a tree of JSON is written to memory")
         })
     }
 
@@ -123,6 +117,14 @@ impl Payload {
             None => read(&text.expect("a payload is made of a text or of a value")),
         }
     }
+}
+
+/// Returns what `write` writes.
+fn text_of(write: impl FnOnce(&mut Vec<u8>) -> serde_json::Result<()>) -> serde_json::Result<Arc<str>> {
+    scratch::with(|bytes| {
+        write(bytes)?;
+        Ok(std::str::from_utf8(bytes).expect("serde_json writes UTF-8").into())
+    })
 }
 
 /// Reads the text of a payload: it was written by `text` or checked on the way in, and records carry a checksum besides.

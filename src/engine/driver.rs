@@ -340,7 +340,11 @@ impl Driver {
             Stuck::Refused(refusal) => EngineError::Refused(refusal),
             Stuck::Bug(bug) => EngineError::Bug(format!("run {}: {bug}", self.machine.state().key)),
         })?;
-        turn.entries.extend(entries);
+        if turn.entries.is_empty() {
+            turn.entries = entries;
+        } else {
+            turn.entries.extend(entries);
+        }
         for command in commands {
             match command {
                 Command::Admit { call, service } => {
@@ -399,7 +403,8 @@ impl Driver {
             return Ok(());
         }
         let (first_entry, row) = start.map_or((None, None), |(entry, row)| (Some(entry), Some(row)));
-        let entries: Vec<Entry> = first_entry.into_iter().chain(std::mem::take(&mut turn.entries)).collect();
+        let mut entries = std::mem::take(&mut turn.entries);
+        first_entry.into_iter().for_each(|first| entries.insert(0, first));
         let state = self.machine.state();
         let finish = state.is_final().then(|| {
             let conclusion = state.conclusion.as_ref().expect("a final run has a conclusion");
@@ -415,7 +420,7 @@ impl Driver {
         let commit = Commit {
             run: state.key,
             first: self.recorded,
-            records: entries.iter().map(format::encode).collect(),
+            records: format::encode_all(&entries),
             start: row,
             finish,
             breakers: Vec::new(),

@@ -121,7 +121,7 @@ impl RunReport {
             let error = state.step_error(ix).map(|e| ErrorReport::new(e, None));
             let report = StepReport {
                 status: state.step_status(ix).to_owned(),
-                via: state.via(plan, ix).map(str::to_owned),
+                via: state.via(plan, ix).map(ToString::to_string),
                 attempts: state.attempts(ix),
                 error,
             };
@@ -221,7 +221,7 @@ fn owed_by(plan: &Plan, state: &RunState, ix: StepIx) -> Vec<OwedReport> {
     let step = plan.step(ix);
     let Action::Call(members) = &step.action else { return Vec::new() };
     let mut owed = Vec::new();
-    for (n, item) in &state.step(ix).items {
+    for (n, item) in state.step(ix).items.iter() {
         for tried in ItemState::tried(item) {
             let Some(member) = members.get(usize::from(tried.member)) else { continue };
             let (true, Some(undo)) = (state.is_left(member, tried), &member.compensate) else { continue };

@@ -91,7 +91,7 @@ impl Machine {
         let step = self.plan.step(ix);
         let Action::Call(members) = &step.action else { return Vec::new() };
         let mut calls = Vec::new();
-        for (item, state) in &self.state.step(ix).items {
+        for (item, state) in self.state.step(ix).items.iter() {
             let item = step.foreach.is_some().then_some(*item);
             for tried in state.tried() {
                 let owed = members.get(usize::from(tried.member)).is_some_and(|m| self.state.is_left(m, tried));

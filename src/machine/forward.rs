@@ -358,7 +358,7 @@ impl Machine {
             }
             if let Some(when) = &member.when {
                 let mut scope = self.state.scope_of_step(plan, ix, item);
-                scope.vars.insert("error".to_owned(), std::sync::Arc::new(error.to_json()));
+                scope.vars.insert("error".into(), std::sync::Arc::new(error.to_json()));
                 let holds = when.holds(&scope, &self.limits);
                 if !holds.map_err(|e| template_failure(&format!("`when` of fallback `{}`", member.name), &e))? {
                     continue;

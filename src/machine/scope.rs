@@ -1,6 +1,5 @@
 //! What templates see of a run.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -14,11 +13,13 @@ use crate::template::{Scope, StepScope};
 impl RunState {
     /// Returns what every template of the run sees, and the steps given.
     pub(crate) fn scope(&self, plan: &Plan, steps: impl IntoIterator<Item = StepIx>) -> Scope {
-        let mut vars = BTreeMap::new();
-        vars.insert("input".to_owned(), Arc::clone(self.started.input.value()));
-        vars.insert("config".to_owned(), Arc::clone(&plan.config));
-        vars.insert("run".to_owned(), Arc::clone(self.run_scope()));
-        let steps = steps.into_iter().map(|ix| (plan.step(ix).name.to_string(), self.step_scope(plan, ix))).collect();
+        let vars = [
+            ("config", Arc::clone(&plan.config)),
+            ("input", Arc::clone(self.started.input.value())),
+            ("run", Arc::clone(self.run_scope())),
+        ];
+        let vars = vars.into_iter().map(|(name, value)| (name.into(), value)).collect();
+        let steps = steps.into_iter().map(|ix| (plan.step(ix).name.clone(), self.step_scope(plan, ix))).collect();
         let secrets =
             plan.secrets.iter().map(|name| (name.clone(), key::placeholder(&self.started.salt, name))).collect();
         Scope { vars, steps, secrets }
@@ -33,7 +34,7 @@ impl RunState {
         match end {
             End::Succeeded(output) => {
                 scope.output = Some(Arc::clone(output.value()));
-                scope.via = self.via(plan, ix).map(str::to_owned);
+                scope.via = self.via(plan, ix).cloned();
             }
             End::Failed(error) | End::Unknown(error) => {
                 scope.error = Some(Arc::new(error.to_json()));
@@ -49,8 +50,8 @@ impl RunState {
         let mut scope = self.scope(plan, step.needs.iter().copied());
         if let (Some(item), Some(foreach), Some(list)) = (item, &step.foreach, &self.step(ix).list) {
             let value = list.value().get(item as usize).cloned().unwrap_or(Value::Null);
-            scope.vars.insert(foreach.var.clone(), Arc::new(value));
-            scope.vars.insert("index".to_owned(), Arc::new(json!(item)));
+            scope.vars.insert(foreach.var.clone().into(), Arc::new(value));
+            scope.vars.insert("index".into(), Arc::new(json!(item)));
         }
         scope
     }
@@ -61,7 +62,7 @@ impl RunState {
             CallKind::Finally => {
                 let mut scope = self.scope(plan, plan.order.iter().copied());
                 if let Some(conclusion) = conclusion {
-                    scope.vars.insert("run".to_owned(), Arc::new(self.ended_run(conclusion)));
+                    scope.vars.insert("run".into(), Arc::new(self.ended_run(conclusion)));
                 }
                 scope
             }
@@ -71,7 +72,7 @@ impl RunState {
                     .item(call.step, call.item)
                     .and_then(|i| i.tried().find(|m| m.member != call.member && m.forward.error.is_some()));
                 if let (true, Some(error)) = (call.member > 0, before.and_then(|m| m.forward.error.as_ref())) {
-                    scope.vars.insert("error".to_owned(), Arc::new(error.to_json()));
+                    scope.vars.insert("error".into(), Arc::new(error.to_json()));
                 }
                 scope
             }
@@ -79,7 +80,7 @@ impl RunState {
                 let mut scope = self.scope_of_step(plan, call.step, call.item);
                 let forward = call.with_kind(CallKind::Forward);
                 let key = key::idempotency_key(&self.started.salt, plan, forward, self.generation(forward));
-                scope.vars.insert("key".to_owned(), Arc::new(Value::String(key)));
+                scope.vars.insert("key".into(), Arc::new(Value::String(key)));
                 if let Some(member) = self.member(call) {
                     add_result(&mut scope, member);
                 }
@@ -112,9 +113,9 @@ impl RunState {
 
 fn add_result(scope: &mut Scope, member: &MemberState) {
     if let Some(output) = &member.output {
-        scope.vars.insert("output".to_owned(), Arc::clone(output.value()));
+        scope.vars.insert("output".into(), Arc::clone(output.value()));
     }
     if let Some(error) = &member.forward.error {
-        scope.vars.insert("error".to_owned(), Arc::new(error.to_json()));
+        scope.vars.insert("error".into(), Arc::new(error.to_json()));
     }
 }

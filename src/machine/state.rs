@@ -12,7 +12,8 @@ use super::event::{
     Answer, CallId, CallKind, Cause, Compensation, Conclusion, Outcome, Place, RunStarted, SkipReason, Status,
 };
 use crate::failure::Failure;
-use crate::names::{Code, RunKey};
+use crate::names::{Code, MemberName, RunKey};
+use crate::ordered::Ordered;
 use crate::payload::Payload;
 use crate::plan::{Action, Call, Member, Plan, Step, StepIx};
 use crate::teeth::{Bug, awake};
@@ -328,7 +329,7 @@ pub struct StepState {
     /// What it does now.
     pub stage: Stage,
     /// Its items, by index; a step without `foreach` has one at most.
-    pub items: BTreeMap<u32, ItemState>,
+    pub items: Ordered<u32, ItemState>,
     /// The list of a `foreach`.
     pub list: Option<Payload>,
     /// How many items have ended.
@@ -618,14 +619,14 @@ impl RunState {
 
     /// Returns the name of the member by which a step succeeded.
     #[must_use]
-    pub fn via<'a>(&self, plan: &'a Plan, ix: StepIx) -> Option<&'a str> {
+    pub fn via<'a>(&self, plan: &'a Plan, ix: StepIx) -> Option<&'a MemberName> {
         let state = self.step(ix);
         if !matches!(state.stage, Stage::Ended(End::Succeeded(_))) || plan.step(ix).foreach.is_some() {
             return None;
         }
         let current = state.items.get(&0)?.current()?;
         match &plan.step(ix).action {
-            Action::Call(members) => members.get(usize::from(current.member)).map(|m| m.name.as_str()),
+            Action::Call(members) => members.get(usize::from(current.member)).map(|m| &m.name),
             Action::Wait(_) => None,
         }
     }

@@ -310,12 +310,14 @@ impl RunState {
                     Stage::Pending | Stage::Running => state.stage = Stage::Running,
                     Stage::Waiting { .. } | Stage::Ended(_) => return Err("the step has ended"),
                 }
-                let item = state.items.entry(call.item.unwrap_or(0)).or_default();
+                let item = state.items.or_default(call.item.unwrap_or(0));
                 if item.end.is_some() {
                     return Err("the item has ended");
                 }
                 if item.current().is_none_or(|m| m.member != call.member) {
                     let unclear = item.unsure.contains(&call.member);
+                    // Few steps come to a second one.
+                    item.members.reserve_exact(1);
                     item.members.push(MemberState { member: call.member, unclear, ..MemberState::default() });
                 }
             }

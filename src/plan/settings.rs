@@ -1,7 +1,6 @@
 //! The values of policy fields: literals, or templates that refer to the configuration.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,7 +35,7 @@ impl From<TemplateError> for Misfit {
 impl Settings {
     /// Makes a reader of an effective configuration.
     pub(crate) fn new(config: Arc<Value>) -> Self {
-        let vars = BTreeMap::from([("config".to_owned(), config)]);
+        let vars = [("config".into(), config)].into_iter().collect();
         Self { scope: Scope { vars, ..Scope::default() }, limits: Limits::default() }
     }
 

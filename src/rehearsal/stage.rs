@@ -48,7 +48,7 @@ pub(super) fn stage(
     limits: &Limits,
 ) -> Result<Arc<Workflow>, Unplayable> {
     let mut known = Scope::default();
-    known.vars.insert("config".to_owned(), Arc::clone(&plan.config));
+    known.vars.insert("config".into(), Arc::clone(&plan.config));
     let stage = Stage { plan, known, setting };
     let text = stage.document(document)?.to_string();
     let definition = Definition {

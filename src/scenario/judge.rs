@@ -219,11 +219,11 @@ fn checks(case: &Case, ending: &Ending, effects: &Effects, limits: &Limits, cras
     // Names of handlers have dots; in an expression they are read as `calls["payment.charge"]`.
     let mut scope = ending.scope.clone();
     let first = ending.reports.first().cloned().unwrap_or_default();
-    scope.vars.insert("output".to_owned(), Arc::new(first["output"].clone()));
-    scope.vars.insert("run".to_owned(), Arc::new(first));
-    scope.vars.insert("runs".to_owned(), Arc::new(Value::Array(ending.reports.clone())));
-    scope.vars.insert("ledger".to_owned(), Arc::new(json!(all)));
-    scope.vars.insert("calls".to_owned(), Arc::new(json!(ending.calls)));
+    scope.vars.insert("output".into(), Arc::new(first["output"].clone()));
+    scope.vars.insert("run".into(), Arc::new(first));
+    scope.vars.insert("runs".into(), Arc::new(Value::Array(ending.reports.clone())));
+    scope.vars.insert("ledger".into(), Arc::new(json!(all)));
+    scope.vars.insert("calls".into(), Arc::new(json!(ending.calls)));
     for (source, check) in &case.checks {
         let reads_calls = check.references().iter().any(|r| r.path.first().is_some_and(|root| root == "calls"));
         if crashed && reads_calls {

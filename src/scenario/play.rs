@@ -324,8 +324,8 @@ pub(crate) fn runs(script: Script<'_>) -> Result<Vec<(String, Value, Timestamp)>
     let mut all = Vec::new();
     for index in 0..runs.count {
         let mut scope = Scope::default();
-        scope.vars.insert("index".to_owned(), Arc::new(json!(index)));
-        scope.vars.insert("input".to_owned(), Arc::new(case.input.clone()));
+        scope.vars.insert("index".into(), Arc::new(json!(index)));
+        scope.vars.insert("input".into(), Arc::new(case.input.clone()));
         let patch = case.varies.render(&scope, script.limits).map_err(|e| format!("runs.input: {e}"))?;
         let mut input = case.input.clone();
         merge(&mut input, &patch);

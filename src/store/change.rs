@@ -1,6 +1,6 @@
 //! What a commit changes, as bytes: the form in which it goes to the writer's thread, and into the log.
 
-use super::tables::{add_part, all_unbundled};
+use super::bundle::{Bundle, add_part, all_unbundled};
 use crate::names::RunKey;
 
 /// So many bytes take as much room in a group as one more commit.
@@ -21,9 +21,8 @@ const FINISHES: u8 = 4;
 pub(super) struct Change {
     pub run: RunKey,
     pub first: u64,
-    /// The records as a row, how many they are, and the row's checksum.
-    pub bundle: Vec<u8>,
-    pub count: u32,
+    pub records: Bundle,
+    /// Their checksum.
     pub sum: u32,
     pub start: Option<Start>,
     pub finish: Option<Vec<u8>>,
@@ -44,7 +43,7 @@ impl Change {
     /// Returns how much of a group's room the commit takes.
     pub fn room(&self) -> usize {
         let start = self.start.as_ref().map_or(0, |s| s.live.len() + s.definition.as_ref().map_or(0, Vec::len));
-        1 + (self.bundle.len() + start) / BYTES_PER_ROOM
+        1 + (self.records.bytes().len() + start) / BYTES_PER_ROOM
     }
 
     /// Writes all of it behind `out`: parts, each after its length.
@@ -54,12 +53,12 @@ impl Change {
         let mut fixed = [0; FIXED];
         fixed[..16].copy_from_slice(self.run.0.as_bytes());
         fixed[16..24].copy_from_slice(&self.first.to_le_bytes());
-        fixed[24..28].copy_from_slice(&self.count.to_le_bytes());
+        fixed[24..28].copy_from_slice(&self.records.count().to_le_bytes());
         fixed[28..32].copy_from_slice(&self.sum.to_le_bytes());
         let flags = [(start.is_some(), STARTS), (definition.is_some(), DEFINES), (self.finish.is_some(), FINISHES)];
         fixed[32] = flags.iter().filter(|(is, _)| *is).map(|(_, flag)| flag).sum();
         add_part(out, &fixed);
-        add_part(out, &self.bundle);
+        add_part(out, self.records.bytes());
         if let Some(start) = start {
             add_part(out, start.id.as_bytes());
             add_part(out, &start.live);
@@ -79,7 +78,7 @@ impl Change {
         let fixed: &[u8; FIXED] = parts.next()?.try_into().ok()?;
         let number = |at: usize| u32::from_le_bytes(fixed[at..at + 4].try_into().expect("4 of 33 bytes"));
         let has = |flag: u8| fixed[32] & flag != 0;
-        let bundle = parts.next()?.to_vec();
+        let records = Bundle::of_bytes(parts.next()?, number(24))?;
         let start = if has(STARTS) {
             Some(Start {
                 id: text(parts.next())?,
@@ -98,8 +97,7 @@ impl Change {
         Some(Self {
             run: RunKey(uuid::Uuid::from_bytes(*fixed.first_chunk().expect("16 of 33 bytes"))),
             first: u64::from_le_bytes(fixed[16..24].try_into().expect("8 of 33 bytes")),
-            bundle,
-            count: number(24),
+            records,
             sum: number(28),
             start,
             finish,
@@ -110,20 +108,18 @@ impl Change {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::super::tables::bundle;
     use super::*;
 
     /// Returns a commit that has everything that `flags` says.
     pub fn change(n: u128, flags: u8) -> Change {
-        let bundle = bundle(&[b"first".as_slice(), b"", b"third"]);
+        let records: Bundle = [b"first".as_slice(), b"", b"third"].into_iter().collect();
         let definition = (flags & DEFINES != 0).then(|| b"definition".to_vec());
         let start = Start { id: format!("order-{n}"), live: b"live".to_vec(), fingerprint: [7; 32], definition };
         Change {
             run: RunKey(uuid::Uuid::from_u128(n)),
             first: 3,
-            sum: crc32fast::hash(&bundle),
-            bundle,
-            count: 3,
+            sum: crc32fast::hash(records.bytes()),
+            records,
             start: (flags & STARTS != 0).then_some(start),
             finish: (flags & FINISHES != 0).then(|| b"done".to_vec()),
             breakers: (0..flags >> 3).map(|nth| (format!("service-{nth}"), vec![nth; 3])).collect(),
@@ -143,6 +139,6 @@ pub(super) mod tests {
             assert!((0..bytes.len()).all(|cut| Change::of_bytes(&bytes[..cut]).as_ref() != Some(&change)), "{flags}");
         }
         assert_eq!(Change::of_bytes(b""), None);
-        assert_eq!(Change::of_bytes(&bundle(&[b"short".as_slice(), b"x"])), None);
+        assert_eq!(Change::of_bytes([b"short".as_slice(), b"x"].into_iter().collect::<Bundle>().bytes()), None);
     }
 }

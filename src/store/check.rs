@@ -9,6 +9,7 @@ use std::path::Path;
 use redb::{ReadOnlyTable, ReadTransaction, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _};
 use serde::Serialize;
 
+use super::bundle::{bundles, unbundled};
 use super::format;
 use super::guard::guarded;
 use super::journal::{DoneRow, LiveRow, RunRow, StoreError};
@@ -194,7 +195,7 @@ impl Walk<'_> {
         told: &mut Told,
     ) -> Result<(), Fault> {
         let records = tables::bundle_of(journal, pointer.sequence, |bundle| {
-            let records = bundle.and_then(|bundle| tables::unbundled(bundle, pointer.count)).unwrap_or_default();
+            let records = bundle.and_then(|bundle| unbundled(bundle, pointer.count)).unwrap_or_default();
             records.into_iter().map(<[u8]>::to_vec).collect::<Vec<_>>()
         })?;
         let one_by_one = records.iter().any(|record| format::decode(record).is_err());
@@ -349,7 +350,7 @@ impl Walk<'_> {
         let (by_run, journal) = (self.tx.open_table(BY_RUN)?, self.tx.open_table(JOURNAL)?);
         let mut commits = 0;
         for row in journal.iter()? {
-            commits += tables::bundles(row?.1.value()).count() as u64;
+            commits += bundles(row?.1.value()).count() as u64;
         }
         if by_run.len()? == commits {
             return Ok(());
@@ -360,7 +361,7 @@ impl Walk<'_> {
         }
         for row in journal.iter()? {
             let (first, row) = row?;
-            for (number, _) in (first.value()..).zip(tables::bundles(row.value())) {
+            for (number, _) in (first.value()..).zip(bundles(row.value())) {
                 if !known.contains(&number) {
                     self.report.problem(None, None, format!("commit {number} of the journal belongs to no run"));
                 }
@@ -378,6 +379,7 @@ pub(super) mod tests {
     use sha2::{Digest as _, Sha256};
     use tempfile::TempDir;
 
+    use super::super::bundle::Bundle;
     use super::super::conformance::{done, finish, live, run, wait};
     use super::super::journal::{Commit, Journal as _, StartRow};
     use super::super::open::{OpenOptions, behind_the_back};
@@ -391,6 +393,11 @@ pub(super) mod tests {
     /// What stands for the fingerprint of a definition here.
     pub(in super::super) fn sha(bytes: &[u8]) -> Option<[u8; 32]> {
         Some(Sha256::digest(bytes).into())
+    }
+
+    /// Returns a row of `journal` with the records of one commit.
+    fn row_of(records: &Bundle) -> Bundle {
+        [records.bytes()].into_iter().collect()
     }
 
     fn record(event: Event) -> Vec<u8> {
@@ -411,7 +418,7 @@ pub(super) mod tests {
         Commit {
             run: run(n),
             first: 0,
-            records: vec![record(event), record(Event::RunInterrupted), record(Event::RunResumed { clean: true })],
+            records: [event, Event::RunInterrupted, Event::RunResumed { clean: true }].map(record).iter().collect(),
             start: Some(StartRow { id: id.into(), live: live(id), definition: (definition, bytes) }),
             finish: None,
             breakers: vec![("gateway".into(), vec![1])],
@@ -460,12 +467,12 @@ pub(super) mod tests {
         let problems = after(|tx| {
             let mut journal = tx.open_table(JOURNAL).expect("the table");
             let records = tables::bundle_of(&journal, 1, |bundle| {
-                let records = tables::unbundled(bundle.expect("the first commit of run 2"), 3).expect("three records");
+                let records = unbundled(bundle.expect("the first commit of run 2"), 3).expect("three records");
                 records.into_iter().map(<[u8]>::to_vec).collect::<Vec<_>>()
             });
             let mut records = records.expect("readable");
             *records[1].last_mut().expect("it has bytes") ^= 1;
-            journal.insert(1, tables::bundle(&[tables::bundle(&records)]).as_slice()).expect("changed");
+            journal.insert(1, row_of(&records.iter().collect()).bytes()).expect("changed");
         });
         assert_eq!(problems, [format!("run {}, event 1: {}", run(2), format::FormatError::Checksum)]);
     }
@@ -474,8 +481,8 @@ pub(super) mod tests {
     fn a_well_formed_event_in_the_place_of_another_is_named() {
         let problems = after(|tx| {
             let mut journal = tx.open_table(JOURNAL).expect("the table");
-            let other = tables::bundle(&[record(Event::UndoStarted)]);
-            journal.insert(3, tables::bundle(&[other]).as_slice()).expect("changed");
+            let other = [record(Event::UndoStarted)].iter().collect();
+            journal.insert(3, row_of(&other).bytes()).expect("changed");
         });
         let expected = [
             format!("run {}: it is listed as finished, and none of its events says so", run(2)),
@@ -550,7 +557,7 @@ pub(super) mod tests {
         let again = Commit {
             run: run(2),
             first: 4,
-            records: vec![record(Event::CompensateRequested)],
+            records: [record(Event::CompensateRequested)].iter().collect(),
             start: None,
             finish: None,
             breakers: Vec::new(),

@@ -64,8 +64,7 @@ pub(crate) fn definition(length: usize) -> ([u8; 32], Arc<[u8]>) {
 }
 
 pub(crate) fn add(run: RunKey, first: u64, records: &[&[u8]]) -> Commit {
-    let records = records.iter().map(|record| record.to_vec()).collect();
-    Commit { run, first, records, start: None, finish: None, breakers: vec![] }
+    Commit { run, first, records: records.iter().collect(), start: None, finish: None, breakers: vec![] }
 }
 
 pub(crate) fn start(run: RunKey, id: &str, records: &[&[u8]]) -> Commit {

@@ -13,7 +13,9 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::bundle::Bundle;
 use crate::machine::event::Entry;
+use crate::scratch;
 use crate::teeth::{Bug, awake};
 
 /// The version that is written, and the newest that is read.
@@ -62,6 +64,12 @@ pub fn encode(entry: &Entry) -> Vec<u8> {
     encode_row(entry)
 }
 
+/// Returns events as the records of a commit.
+#[must_use]
+pub fn encode_all(entries: &[Entry]) -> Bundle {
+    Bundle::written(entries, write_row)
+}
+
 /// Reads an event from a record.
 ///
 /// # Errors
@@ -72,19 +80,26 @@ pub fn decode(bytes: &[u8]) -> Result<Entry, FormatError> {
 
 /// Returns any row of the store's tables as a record.
 pub(crate) fn encode_row(row: &impl Serialize) -> Vec<u8> {
-    // Most events fit into this, so most records are one allocation.
-    let mut bytes = Vec::with_capacity(1024);
-    bytes.extend_from_slice(&[0; HEADER]);
-    let plain = postcard::serialize_with_flavor(row, Behind(bytes))
+    scratch::with(|bytes| {
+        write_row(row, bytes);
+        bytes.clone()
+    })
+}
+
+/// Writes a row as a record behind `out`.
+fn write_row(row: &impl Serialize, out: &mut Vec<u8>) {
+    let begin = out.len();
+    out.extend_from_slice(&[0; HEADER]);
+    postcard::serialize_with_flavor(row, Behind(out))
         .expect("rows are structs, enums and sized lists, and a growing list takes any number of bytes");
-    seal(plain)
+    seal(out, begin);
 }
 
 /// Takes what postcard writes slice by slice; its own way of extending a list goes byte by byte.
-struct Behind(Vec<u8>);
+struct Behind<'a>(&'a mut Vec<u8>);
 
-impl postcard::ser_flavors::Flavor for Behind {
-    type Output = Vec<u8>;
+impl postcard::ser_flavors::Flavor for Behind<'_> {
+    type Output = ();
 
     fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
         self.0.push(byte);
@@ -96,8 +111,8 @@ impl postcard::ser_flavors::Flavor for Behind {
         Ok(())
     }
 
-    fn finalize(self) -> postcard::Result<Vec<u8>> {
-        Ok(self.0)
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
     }
 }
 
@@ -113,7 +128,8 @@ pub(crate) fn encode_bytes(body: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(HEADER + body.len());
     bytes.extend_from_slice(&[0; HEADER]);
     bytes.extend_from_slice(body);
-    seal(bytes)
+    seal(&mut bytes, 0);
+    bytes
 }
 
 /// Reads bytes from a record.
@@ -121,30 +137,30 @@ pub(crate) fn decode_bytes(bytes: &[u8]) -> Result<Vec<u8>, FormatError> {
     open(bytes).map(std::borrow::Cow::into_owned)
 }
 
-/// Fills in the header of `bytes`, whose body begins at [`HEADER`], and compresses the body where that pays.
-fn seal(bytes: Vec<u8>) -> Vec<u8> {
-    let mut record = compressed(&bytes).unwrap_or(bytes);
+/// Makes the last of `bytes`, from `begin` on, a record: there are an empty header and the body. Compresses the body where
+/// that pays.
+fn seal(bytes: &mut Vec<u8>, begin: usize) {
+    let body = begin + HEADER;
+    if let Some((length, packed)) = compressed(&bytes[body..]) {
+        bytes.truncate(body);
+        bytes.extend_from_slice(&length.to_le_bytes());
+        bytes.extend_from_slice(&packed);
+        bytes[begin + 1] = COMPRESSED;
+    }
+    let record = &mut bytes[begin..];
     record[0] = VERSION;
-    let sum = checksum(&record).to_le_bytes();
+    let sum = checksum(record).to_le_bytes();
     record[2..HEADER].copy_from_slice(&sum);
-    record
 }
 
-fn compressed(plain: &[u8]) -> Option<Vec<u8>> {
-    let body = &plain[HEADER..];
+/// Returns the length of a body and what it is compressed to, if that pays.
+fn compressed(body: &[u8]) -> Option<(u32, Vec<u8>)> {
     let length = u32::try_from(body.len()).ok()?;
     if body.len() < COMPRESS_FROM {
         return None;
     }
     let packed = zstd::bulk::compress(body, 1).ok()?;
-    if packed.len() + 4 >= body.len() {
-        return None;
-    }
-    let mut record = Vec::with_capacity(HEADER + 4 + packed.len());
-    record.extend_from_slice(&[0, COMPRESSED, 0, 0, 0, 0]);
-    record.extend_from_slice(&length.to_le_bytes());
-    record.extend_from_slice(&packed);
-    Some(record)
+    (packed.len() + 4 < body.len()).then_some((length, packed))
 }
 
 /// Checks the header of a record and returns its body.
@@ -323,8 +339,8 @@ mod tests {
         flagged[2..HEADER].copy_from_slice(&sum);
         assert_eq!(decode(&flagged), Err(FormatError::Flags(2)));
 
-        let too_long =
-            seal([&[0; HEADER][..], &postcard::to_stdvec(&samples()[0]).expect("it encodes"), &[0]].concat());
+        let mut too_long = [&[0; HEADER][..], &postcard::to_stdvec(&samples()[0]).expect("it encodes"), &[0]].concat();
+        seal(&mut too_long, 0);
         assert_eq!(decode(&too_long), Err(FormatError::Trailing(1)));
 
         let nonsense = encode_bytes(&[0xff; 3]);

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::bundle::Bundle;
 use crate::machine::event::{Compensation, Status};
 use crate::names::RunKey;
 use crate::time::Timestamp;
@@ -24,7 +25,7 @@ pub struct Commit {
     /// The number of the first of `records` in the run, from 0. The run must have exactly as many records before it.
     pub first: u64,
     /// The run's new records, encoded by `format`.
-    pub records: Vec<Vec<u8>>,
+    pub records: Bundle,
     /// Set by the first commit of a run.
     pub start: Option<StartRow>,
     /// Set when the run becomes final; written again when a final run is changed by a later compensation.

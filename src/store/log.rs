@@ -26,9 +26,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use redb::{BackendError, StorageBackend};
 
+use super::bundle::{add_written, all_unbundled};
 use super::change::Change;
 use super::held::locks_of_below;
-use super::tables::{Fault, all_unbundled};
+use super::tables::Fault;
 use crate::teeth::{Bug, awake};
 
 /// The length of a log. A longer one is emptied more rarely, and holds the others up for longer.
@@ -261,11 +262,7 @@ impl Log {
         frame.clear();
         frame.resize(HEADER, 0);
         for change in changes {
-            let begin = frame.len();
-            frame.extend([0; 4]);
-            change.write(frame);
-            let length = u32::try_from(frame.len() - begin - 4).expect("limits keep commits far below 4 GiB");
-            frame[begin..begin + 4].copy_from_slice(&length.to_le_bytes());
+            add_written(frame, |frame| change.write(frame));
         }
         let Ok(size) = u32::try_from(frame.len() - HEADER) else { return Ok(false) };
         frame[4..12].copy_from_slice(&self.next.to_le_bytes());
@@ -360,7 +357,7 @@ mod tests {
     fn a_group_that_does_not_fit_is_not_written() {
         let disk = disk();
         let (mut log, _) = Log::open(layout(&disk), 1).expect("readable");
-        let large = Change { bundle: vec![7; 3 * PAGE as usize], ..change(1, 1) };
+        let large = Change { records: [vec![7; 3 * PAGE as usize]].into_iter().collect(), ..change(1, 1) };
         for fits in [true, true, false] {
             assert_eq!(log.append([&large].into_iter()).expect("the disk works"), fits);
         }

@@ -67,7 +67,14 @@ fn whole(n: u128) -> Commit {
         compensation: Compensation::NoneNeeded,
     });
     let start = Some(StartRow { live: live(&id), id, definition: definition(10_000) });
-    Commit { run: run(n), first: 0, records: vec![record; EVENTS], start, finish, breakers: vec![] }
+    Commit {
+        run: run(n),
+        first: 0,
+        records: std::iter::repeat_n(record, EVENTS).collect(),
+        start,
+        finish,
+        breakers: vec![],
+    }
 }
 
 /// Returns the time of one commit of a lone run, and of one among 64 runs.

@@ -134,7 +134,7 @@ impl Content {
     fn write(&mut self, commit: Commit) -> Result<(), StoreError> {
         let Commit { run, first, records, start, finish, breakers } = commit;
         let next = self.records.get(&run).map_or(0, |records| records.len() as u64);
-        if let Some(message) = misfit(first, records.len(), start.is_some(), next) {
+        if let Some(message) = misfit(first, records.count(), start.is_some(), next) {
             return Err(StoreError::Refused { run, message });
         }
         if let Some(start) = start {
@@ -145,7 +145,7 @@ impl Content {
             self.live.insert(run, start.live);
             self.definitions.entry(start.definition.0).or_insert(start.definition.1);
         }
-        self.records.entry(run).or_default().extend(records);
+        self.records.entry(run).or_default().extend(records.iter().map(<[u8]>::to_vec));
         if let Some(finish) = finish {
             self.live.remove(&run);
             self.done.insert(run, finish);
@@ -201,8 +201,8 @@ impl Journal for MemoryStore {
             CommitFate::WritePart(records) => {
                 self.stopped.store(true, Ordering::SeqCst);
                 let mut commit = commit;
-                if records < commit.records.len() {
-                    commit.records.truncate(records);
+                if records < commit.records.count() as usize {
+                    commit.records = commit.records.iter().take(records).collect();
                     commit.finish = None;
                     commit.breakers.clear();
                 }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+pub mod bundle;
 mod change;
 pub mod check;
 pub mod compact;

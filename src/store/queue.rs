@@ -138,8 +138,7 @@ mod tests {
         let change = Change {
             run: RunKey(uuid::Uuid::from_u128(n)),
             first: 0,
-            bundle: vec![0; bytes],
-            count: 1,
+            records: [vec![0; bytes]].into_iter().collect(),
             sum: 0,
             start: None,
             finish: None,

@@ -180,13 +180,11 @@ impl RedbStore {
             }
         });
         let finish = commit.finish.map(|row| format::encode_row(&row));
-        let bundle = tables::bundle(&commit.records);
         let change = Change {
             run: commit.run,
             first: commit.first,
-            sum: crc32fast::hash(&bundle),
-            bundle,
-            count: u32::try_from(commit.records.len()).expect("a run has far fewer events than this counts"),
+            sum: crc32fast::hash(commit.records.bytes()),
+            records: commit.records,
             start,
             finish,
             breakers: commit.breakers,
@@ -370,7 +368,7 @@ mod tests {
     fn rows(store: &RedbStore) -> Vec<(u64, u64, usize)> {
         let rows = store.read(|tx| {
             let of = |(first, row): (redb::AccessGuard<'_, u64>, redb::AccessGuard<'_, &[u8]>)| {
-                (first.value(), tables::bundles(row.value()).count() as u64, row.value().len())
+                (first.value(), super::super::bundle::bundles(row.value()).count() as u64, row.value().len())
             };
             tx.open_table(JOURNAL)?.iter()?.map(|row| Ok(of(row?))).collect()
         });

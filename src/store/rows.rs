@@ -4,6 +4,7 @@
 
 use redb::{Database, Key, ReadableTable as _, Table, TableDefinition, Value, WriteTransaction};
 
+use super::bundle::add_part;
 use super::change::Change;
 use super::format;
 use super::journal::{DoneRow, LiveRow, StoreError};
@@ -12,6 +13,7 @@ use super::tables::{
     run_key,
 };
 use crate::names::RunKey;
+use crate::scratch;
 use crate::teeth::{Bug, awake};
 
 /// The tables of one transaction. Those that few commits touch are opened by the first that does: each table that is
@@ -62,7 +64,7 @@ impl<'tx, 'c> Tables<'tx, 'c> {
 
     /// Returns why a commit must not be written, for a run that has `next` records.
     pub fn refuse(&mut self, change: &Change, next: u64) -> Result<Option<StoreError>, Fault> {
-        if let Some(message) = misfit(change.first, change.count as usize, change.start.is_some(), next) {
+        if let Some(message) = misfit(change.first, change.records.count(), change.start.is_some(), next) {
             return Ok(Some(StoreError::Refused { run: change.run, message }));
         }
         let Some(start) = &change.start else { return Ok(None) };
@@ -86,9 +88,9 @@ impl<'tx, 'c> Tables<'tx, 'c> {
         if may_begin_again && !awake(Bug::TakenUpStaysFinal) {
             self.take_up(change.run)?;
         }
-        if change.count > 0 {
+        if change.records.count() > 0 {
             self.point(change)?;
-            self.bundles.push(&change.bundle);
+            self.bundles.push(change.records.bytes());
             self.sequence += 1;
         }
         self.insert(change)
@@ -108,7 +110,10 @@ impl<'tx, 'c> Tables<'tx, 'c> {
                 left.is_some()
             });
             let (row, rest) = bundles.split_at(fits.count().max(1));
-            self.journal.insert(first, tables::bundle(row).as_slice())?;
+            scratch::with(|bytes| {
+                row.iter().for_each(|bundle| add_part(bytes, bundle));
+                self.journal.insert(first, bytes.as_slice()).map(drop)
+            })?;
             first += row.len() as u64;
             bundles = rest;
         }
@@ -119,7 +124,7 @@ impl<'tx, 'c> Tables<'tx, 'c> {
     /// Says where the records of a commit are.
     fn point(&mut self, change: &Change) -> Result<(), Fault> {
         let place = place(change.run, change.first);
-        let pointer = Pointer::new(&place, self.sequence, change.count, change.sum);
+        let pointer = Pointer::new(&place, self.sequence, change.records.count(), change.sum);
         self.by_run.insert(&place, &pointer.to_bytes())?;
         Ok(())
     }
@@ -185,7 +190,7 @@ pub(super) fn apply(database: &Database, groups: &[Vec<Change>], next: u64) -> R
 }
 
 /// Returns why a commit does not continue a run that has `next` records.
-pub(super) fn misfit(first: u64, records: usize, starts: bool, next: u64) -> Option<String> {
+pub(super) fn misfit(first: u64, records: u32, starts: bool, next: u64) -> Option<String> {
     if first != next {
         return Some(format!("the run has {next} events, and a commit began with event {first}"));
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, TableDefinition};
 
+use super::bundle::{bundles, unbundled};
 use super::format::{self, FormatError};
 use super::journal::{DoneRow, LiveRow, RunRow, StoreError};
 use crate::names::RunKey;
@@ -102,48 +103,6 @@ impl Pointer {
 /// The most that commits share a row for: with what redb adds, it fills pages of 32 KiB. A larger commit has a row of its
 /// own.
 pub(super) const ROW: usize = (32 << 10) - 64;
-
-/// Puts the records of a commit together: each after its length in 4 bytes, little-endian. In the same way the bundles of
-/// several commits are put together into a row of `journal`.
-pub(crate) fn bundle<T: AsRef<[u8]>>(records: &[T]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(records.iter().map(|record| record.as_ref().len() + 4).sum());
-    records.iter().for_each(|record| add_part(&mut bytes, record.as_ref()));
-    bytes
-}
-
-/// Adds what a bundle is made of.
-pub(super) fn add_part(bundle: &mut Vec<u8>, part: &[u8]) {
-    let length = u32::try_from(part.len()).expect("limits keep records far below 4 GiB");
-    bundle.extend_from_slice(&length.to_le_bytes());
-    bundle.extend_from_slice(part);
-}
-
-/// Takes the first of what was put together off, and leaves the rest.
-fn split_first<'a>(bundle: &mut &'a [u8]) -> Option<&'a [u8]> {
-    let (length, rest) = bundle.split_first_chunk::<4>()?;
-    let (first, rest) = rest.split_at_checked(usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
-    *bundle = rest;
-    Some(first)
-}
-
-/// Takes a bundle apart; nothing if it has not exactly so many records.
-pub(super) fn unbundled(bundle: &[u8], count: u32) -> Option<Vec<&[u8]>> {
-    all_unbundled(bundle).filter(|records| records.len() == count as usize)
-}
-
-/// Returns all records of a bundle; nothing if it is damaged.
-pub(crate) fn all_unbundled(mut bundle: &[u8]) -> Option<Vec<&[u8]>> {
-    let mut records = Vec::new();
-    while !bundle.is_empty() {
-        records.push(split_first(&mut bundle)?);
-    }
-    Some(records)
-}
-
-/// Returns the bundles that a row of `journal` has, up to where it is damaged.
-pub(super) fn bundles(mut row: &[u8]) -> impl Iterator<Item = &[u8]> {
-    std::iter::from_fn(move || split_first(&mut row))
-}
 
 /// Finds the bundle of the commit with this number.
 pub(super) fn bundle_of<T>(
@@ -540,21 +499,6 @@ mod tests {
         ] {
             assert_ne!(other.seal, sealed.seal, "{other:?}");
         }
-    }
-
-    #[test]
-    fn a_bundle_is_taken_apart_again_and_nothing_else_is() {
-        let records = [b"first".to_vec(), Vec::new(), b"third".to_vec()];
-        let bytes = bundle(&records);
-        let apart: Vec<Vec<u8>> = unbundled(&bytes, 3).into_iter().flatten().map(<[u8]>::to_vec).collect();
-        assert_eq!(apart, records);
-        assert_eq!(unbundled(&bytes, 2), None, "something is left over");
-        assert_eq!(unbundled(&bytes, 4), None, "one is missing");
-        assert_eq!(unbundled(&bytes[..bytes.len() - 1], 3), None, "the last is cut off");
-        assert_eq!(unbundled(&[0xff; 8], 1), None, "a length that leads outside");
-        let row = bundle(&[bytes.as_slice(), &[], &bytes]);
-        assert_eq!(bundles(&row).collect::<Vec<_>>(), [bytes.as_slice(), &[], &bytes]);
-        assert_eq!(bundles(&row[..row.len() - 1]).count(), 2, "up to where it is cut off");
     }
 
     #[test]

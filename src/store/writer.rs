@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use redb::{Database, Durability};
 
+use super::bundle::Bundle;
 use super::change::Change;
 use super::guard::guarded;
 use super::journal::StoreError;
@@ -194,7 +195,7 @@ impl Writer {
                     self.runs.remove(&change.run);
                     self.pace.finished();
                 } else {
-                    self.runs.insert(change.run, Tail { next: next + u64::from(change.count), group });
+                    self.runs.insert(change.run, Tail { next: next + u64::from(change.records.count()), group });
                 }
             }
             tables.end_group()?
@@ -226,7 +227,7 @@ impl Writer {
         let written = &self.shared.written;
         written.groups.fetch_add(1, Ordering::Relaxed);
         written.commits.fetch_add(accepted.len() as u64, Ordering::Relaxed);
-        let records = accepted.iter().map(|change| u64::from(change.count)).sum();
+        let records = accepted.iter().map(|change| u64::from(change.records.count())).sum();
         written.records.fetch_add(records, Ordering::Relaxed);
         self.learn_definitions(&accepted);
         Ok(refused)
@@ -243,9 +244,8 @@ impl Writer {
         let ends: Vec<Change> = ends
             .map(|(_, change)| Change {
                 run: change.run,
-                first: change.first + u64::from(change.count),
-                bundle: Vec::new(),
-                count: 0,
+                first: change.first + u64::from(change.records.count()),
+                records: Bundle::default(),
                 sum: 0,
                 start: None,
                 finish: change.finish.clone(),

@@ -13,6 +13,7 @@ use super::filters::{Given, Outcome};
 use super::syntax::{Arguments, For, Kind, MathOp, Node, Part, STEP_FIELDS};
 use super::value::{self, kind, truth};
 use super::{Scope, StepScope, TemplateError};
+use crate::names::StepName;
 use crate::suggest::nearest;
 use crate::teeth::{Bug, awake};
 
@@ -433,14 +434,14 @@ impl<'a, 'b> Machine<'a, 'b> {
         if let Some(value) = self.scope.vars.get(name) {
             return Val::Ref(value);
         }
-        let known = self.scope.vars.keys().map(String::as_str).chain(["steps", "secrets"]);
+        let known = self.scope.vars.keys().map(|name| &**name).chain(["steps", "secrets"]);
         let help = if self.scope.steps.contains_key(name) {
             Some(format!("Did you mean `steps.{name}`?"))
         } else {
             match nearest(name, known) {
                 Some(near) => Some(format!("Did you mean `{near}`?")),
                 None => {
-                    let vars: Vec<&str> = self.scope.vars.keys().map(String::as_str).collect();
+                    let vars: Vec<&str> = self.scope.vars.keys().map(|name| &**name).collect();
                     (!vars.is_empty()).then(|| format!("There are `steps` and `{}` here.", vars.join("`, `")))
                 }
             }
@@ -465,12 +466,12 @@ impl<'a, 'b> Machine<'a, 'b> {
                 },
                 _ => None,
             },
-            Val::Steps => self.scope.steps.get_key_value(name).map(|(name, step)| Val::Step(name, step)),
+            Val::Steps => self.scope.steps.get_key_value(name).map(|(name, step)| Val::Step(name.as_str(), step)),
             Val::Step(_, step) => match name {
                 "status" => Some(own(step.status.into())),
                 "output" => step.output.as_deref().map(Val::Ref),
                 "error" => step.error.as_deref().map(Val::Ref),
-                "via" => step.via.as_deref().map(|via| own(via.into())),
+                "via" => step.via.as_ref().map(|via| own(via.as_str().into())),
                 _ => None,
             },
             Val::Secrets => self.scope.secrets.get(name).map(|text| own(text.as_str().into())),
@@ -485,7 +486,7 @@ impl<'a, 'b> Machine<'a, 'b> {
         let (path, base) = (self.written(node), self.written(base));
         let (message, help) = match val {
             Val::Steps => {
-                let near = nearest(name, self.scope.steps.keys().map(String::as_str));
+                let near = nearest(name, self.scope.steps.keys().map(StepName::as_str));
                 (format!("`{path}` is missing: there is no step `{name}` here"), near.map(did_you_mean))
             }
             Val::Step(step, scope) if STEP_FIELDS.contains(&name) => {

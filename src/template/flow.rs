@@ -482,7 +482,7 @@ mod tests {
 
     fn known() -> Scope {
         let mut scope = Scope::default();
-        scope.vars.insert("config".to_owned(), Arc::new(json!({ "on": true, "off": false, "max": 3 })));
+        scope.vars.insert("config".into(), Arc::new(json!({ "on": true, "off": false, "max": 3 })));
         scope
     }
 

@@ -27,6 +27,7 @@ pub use write::Assumed;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -34,6 +35,8 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::limits::Limits;
+use crate::names::{MemberName, StepName};
+use crate::ordered::Ordered;
 use budget::Budget;
 use eval::Machine;
 use syntax::{Node, Part};
@@ -122,9 +125,9 @@ impl TemplateError {
 #[derive(Clone, Debug, Default)]
 pub struct Scope {
     /// Variables by name: `input`, `config`, `run`, `item`, `index`, `output`, `error`, `key`.
-    pub vars: BTreeMap<String, Arc<Value>>,
+    pub vars: Ordered<Cow<'static, str>, Arc<Value>>,
     /// The steps it may read.
-    pub steps: BTreeMap<String, StepScope>,
+    pub steps: Ordered<StepName, StepScope>,
     /// What each secret's name stands for: a placeholder.
     pub secrets: BTreeMap<String, String>,
 }
@@ -139,7 +142,7 @@ pub struct StepScope {
     /// Its error, if it did not.
     pub error: Option<Arc<Value>>,
     /// The member by which it succeeded.
-    pub via: Option<String>,
+    pub via: Option<MemberName>,
 }
 
 impl Expression {

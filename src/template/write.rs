@@ -325,10 +325,10 @@ mod tests {
 
     fn scope() -> Scope {
         let mut scope = Scope::default();
-        scope.vars.insert("input".to_owned(), Arc::new(json!({ "a": 1, "b": "x", "list": [1, 2] })));
+        scope.vars.insert("input".into(), Arc::new(json!({ "a": 1, "b": "x", "list": [1, 2] })));
         let done = StepScope { status: "succeeded", output: Some(Arc::new(json!({ "n": 3 }))), ..StepScope::default() };
-        scope.steps.insert("done".to_owned(), done);
-        scope.steps.insert("skipped".to_owned(), StepScope { status: "skipped", ..StepScope::default() });
+        scope.steps.insert("done".into(), done);
+        scope.steps.insert("skipped".into(), StepScope { status: "skipped", ..StepScope::default() });
         scope
     }
 

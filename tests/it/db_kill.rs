@@ -40,7 +40,7 @@ fn fill(place: &Place, pattern: &str, runs: u64, bytes: u64) {
         Commit {
             run: RunKey(uuid::Uuid::now_v7()),
             first: 0,
-            records,
+            records: records.iter().collect(),
             start: Some(StartRow { id, live, definition: definition.clone() }),
             finish: Some(finish),
             breakers: vec![],

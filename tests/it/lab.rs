@@ -464,7 +464,14 @@ impl Lab {
         let definition = (workflow.fingerprint, Arc::clone(&workflow.pinned));
         let start = StartRow { id: started.id.clone(), live, definition };
         let store = MemoryStore::with_id([7; 16]);
-        let commit = Commit { run, first: 0, records, start: Some(start), finish: None, breakers: Vec::new() };
+        let commit = Commit {
+            run,
+            first: 0,
+            records: records.iter().collect(),
+            start: Some(start),
+            finish: None,
+            breakers: Vec::new(),
+        };
         if fold(run, &workflow.plan, commit.records.iter().map(|r| format::decode(r).unwrap())).is_err() {
             self.spare(run);
         }

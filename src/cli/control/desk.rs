@@ -368,7 +368,7 @@ fn marks(plan: &Plan, state: &RunState) -> draw::Marks {
     let steps = (0..plan.steps.len()).map(|n| {
         let ix = StepIx(u32::try_from(n).unwrap_or(u32::MAX));
         let status = state.step_status(ix).replace('_', " ");
-        match state.via(plan, ix).filter(|via| *via != PRIMARY) {
+        match state.via(plan, ix).filter(|via| **via != PRIMARY) {
             Some(via) => format!("{status}, via {via}"),
             None => status,
         }

@@ -14,7 +14,7 @@ use crate::cluster::message::{
 };
 use crate::engine::{EngineError, Known, Workflow};
 use crate::names::RunKey;
-use crate::store::tables;
+use crate::store::bundle::Bundle;
 use crate::time::Timestamp;
 
 /// The state's key for what is kept of a run beside its records.
@@ -129,7 +129,7 @@ impl Run {
         let Turned { head, row, records, orders } = turned;
         if !records.is_empty() {
             let first = head.events - records.len() as u64;
-            ctx.set(&format!("{RECORDS}{first:010}"), tables::bundle(&records));
+            ctx.set(&format!("{RECORDS}{first:010}"), records.iter().collect::<Bundle>().bytes().to_vec());
         }
         self.0.remember(head.run, before, &records, row.finished_at.is_some());
         ctx.set(HEAD, Json(head));

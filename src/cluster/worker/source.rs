@@ -13,8 +13,8 @@ use crate::cluster::message::{DEFINITION, RUN};
 use crate::cluster::reading::Which;
 use crate::engine::EngineError;
 use crate::names::is_run_id;
+use crate::store::bundle::all_unbundled;
 use crate::store::journal::StoreError;
-use crate::store::tables;
 
 /// The administration interface of a cluster.
 #[derive(Clone, Debug)]
@@ -44,7 +44,7 @@ impl Source {
         let mut records = Vec::new();
         for cell in cells {
             let bytes = cell.value.as_deref().and_then(unhex);
-            let bundled = bytes.as_deref().and_then(tables::all_unbundled);
+            let bundled = bytes.as_deref().and_then(all_unbundled);
             let bundled = bundled.ok_or_else(|| damaged(format!("the records of run {id} cannot be read")))?;
             records.extend(bundled.into_iter().map(<[u8]>::to_vec));
         }

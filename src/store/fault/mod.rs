@@ -11,8 +11,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redb::{Database, ReadableTable as _, StorageBackend};
 
+use super::bundle::{Bundle, bundles, unbundled};
 use super::log::{self, Layout};
-use super::tables::{self, BY_RUN, JOURNAL, Pointer, run_and_number, unbundled};
+use super::tables::{BY_RUN, JOURNAL, Pointer, run_and_number};
 use crate::dice::Dice;
 use crate::names::RunKey;
 
@@ -241,15 +242,15 @@ pub(crate) fn edit_records(disk: &FaultDisk, run: RunKey, mut change: impl FnMut
                 let (at, row) = rows.next_back().expect("a row").expect("readable");
                 (at.value(), row.value().to_vec())
             };
-            let mut commits: Vec<Vec<u8>> = tables::bundles(&row).map(<[u8]>::to_vec).collect();
+            let mut commits: Vec<Vec<u8>> = bundles(&row).map(<[u8]>::to_vec).collect();
             let commit = usize::try_from(pointer.sequence - at).expect("a place in the row");
             let records = unbundled(&commits[commit], pointer.count).expect("a bundle").into_iter().map(<[u8]>::to_vec);
             let changed = records.zip(first..).map(|(mut record, number)| {
                 change(first, number, &mut record);
                 record
             });
-            commits[commit] = tables::bundle(&changed.collect::<Vec<_>>());
-            journal.insert(at, tables::bundle(&commits).as_slice()).expect("written");
+            commits[commit] = changed.collect::<Bundle>().bytes().to_vec();
+            journal.insert(at, commits.iter().collect::<Bundle>().bytes()).expect("written");
         }
     }
     tx.commit().expect("written");

@@ -25,7 +25,7 @@ fn scope() -> Scope {
     scope.vars.insert("config".into(), Arc::new(json!({ "payment": { "attempts": 3, "timeout": "30s" } })));
     let step = |status, output: Option<Value>, error: Option<Value>| StepScope {
         status,
-        via: output.is_some().then(|| "primary".to_owned()),
+        via: output.is_some().then(|| "primary".into()),
         output: output.map(Arc::new),
         error: error.map(Arc::new),
     };

@@ -32,7 +32,7 @@ impl Sketch {
     #[must_use]
     pub fn of(plan: &Plan, document: &Document) -> Self {
         let mut known = Scope::default();
-        known.vars.insert("config".to_owned(), Arc::clone(&plan.config));
+        known.vars.insert("config".into(), Arc::clone(&plan.config));
         Outline { plan, document, conditions: Conditions::new(plan, known), effects: Effects::default() }.sketch()
     }
 }
