@@ -1,7 +1,20 @@
-//! How long a group of commits is waited for: the estimate of how many runs are about to send one.
+//! How large a group of commits is: the estimate of how many runs are about to send one, for which it waits, and how many
+//! it may have.
 //!
 //! Pure counting. Runs that wait for an hour must not make everybody else linger, so only those count that were seen
 //! in the last two groups: with fewer than all in each, two halves alternate.
+
+use std::time::Duration;
+
+/// So many commits a group may always have: more make it hardly cheaper for each, and while these are written others can
+/// get on. What is under way at once is about two groups, which still find what they work with in the processors' caches.
+const USUAL: usize = 128;
+
+/// The most that a group may have, however slow the disk is.
+const MOST: usize = 16_384;
+
+/// The time of the disk that each commit of a group may cost.
+const SHARE: Duration = Duration::from_micros(2);
 
 /// Counts the runs of the last two groups.
 #[derive(Debug, Default)]
@@ -13,9 +26,22 @@ pub(super) struct Pace {
     /// Runs that finished in the present group; whoever starts the next one may be waiting for that.
     finished: usize,
     runs: usize,
+    /// How long the disk took for the last group.
+    disk: Duration,
 }
 
 impl Pace {
+    /// Notes how long the disk took for a group.
+    pub fn took(&mut self, disk: Duration) {
+        self.disk = disk;
+    }
+
+    /// Returns how much room the next group has.
+    pub fn room(&self) -> usize {
+        let shares = self.disk.as_micros() / SHARE.as_micros();
+        usize::try_from(shares).unwrap_or(MOST).clamp(USUAL, MOST)
+    }
+
     /// Begins the next group and returns its number.
     pub fn begin(&mut self) -> u64 {
         self.group += 1;
@@ -52,7 +78,16 @@ impl Pace {
 
 #[cfg(test)]
 mod tests {
-    use super::Pace;
+    use super::*;
+
+    #[test]
+    fn a_slow_disk_gets_larger_groups() {
+        let mut pace = Pace::default();
+        for (micros, room) in [(0, USUAL), (100, USUAL), (1_000, 500), (10_000, 5_000), (1_000_000, MOST)] {
+            pace.took(Duration::from_micros(micros));
+            assert_eq!(pace.room(), room);
+        }
+    }
 
     #[test]
     fn a_lone_run_waits_for_nobody() {

@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use redb::{Database, Durability};
 
@@ -135,7 +136,7 @@ impl Writer {
         let shared = Arc::clone(&self.shared);
         let mut jobs = Vec::new();
         let mut failed = false;
-        while shared.queue.take(self.pace.expected(), &mut jobs) {
+        while shared.queue.take(self.pace.expected(), self.pace.room(), &mut jobs) {
             let mut written = guarded(|| self.write(&jobs)).unwrap_or_else(|panic| Err(Fault::panicked(&panic)));
             if awake(Bug::RetryAfterFailedCommit) && written.is_err() {
                 written = self.write(&jobs);
@@ -205,7 +206,7 @@ impl Writer {
             return Ok(refused);
         }
         // The first commit to a copy makes it a store of its own; no group of the log can say that.
-        let logged = !self.copied && self.log.append(accepted.iter().copied()).map_err(redb::Error::Io)?;
+        let logged = !self.copied && self.log(&accepted)?;
         rows::note_logged(&tx, self.log.next())?;
         if self.copied {
             tx.open_table(META)?.remove(COPIED)?;
@@ -231,6 +232,17 @@ impl Writer {
         written.records.fetch_add(records, Ordering::Relaxed);
         self.learn_definitions(&accepted);
         Ok(refused)
+    }
+
+    /// Makes a group durable in the log, if it has room for it.
+    #[expect(clippy::disallowed_methods, reason = "how long the disk takes is no matter of the runs' clock")]
+    fn log(&mut self, group: &[&Change]) -> Result<bool, Fault> {
+        let begun = Instant::now();
+        let logged = self.log.append(group.iter().copied()).map_err(redb::Error::Io)?;
+        if logged {
+            self.pace.took(begun.elapsed());
+        }
+        Ok(logged)
     }
 
     /// The deliberate bug `split_transaction`: that runs are final is written after the events that say so.

@@ -1,0 +1,166 @@
+use std::collections::BTreeMap;
+
+use super::{random, rehearse, rehearse_by_chance};
+use crate::check;
+use crate::definition::{Definition, Loaded, Overrides};
+use crate::diag::Severity;
+use crate::handlers::Registry;
+use crate::limits::Limits;
+use crate::plan::{self, Plan};
+use crate::scenario::story::{Kept, Story, file_text};
+use crate::scenario::{TestOptions, run_files};
+use crate::verify::findings::Found;
+use crate::verify::sketch::Sketch;
+use crate::verify::sweep::sweep;
+
+/// How many states of one workflow are looked at; larger workflows are left out.
+const STATES: u64 = 15_000;
+
+/// How many workflows are made.
+fn many(otherwise: u64) -> std::ops::Range<u64> {
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    let first = number("FLOWRUN_SEED").unwrap_or(0);
+    first..first + number("FLOWRUN_REHEARSALS").unwrap_or(otherwise)
+}
+
+/// Tells whether somebody wants other workflows than usual, of which less is known.
+fn is_chosen() -> bool {
+    ["FLOWRUN_SEED", "FLOWRUN_REHEARSALS"].iter().any(|name| std::env::var_os(name).is_some())
+}
+
+struct Small {
+    text: String,
+    loaded: Loaded,
+    plan: Plan,
+    sketch: Sketch,
+}
+
+impl Small {
+    fn of(text: String, registry: &Registry) -> Result<Self, String> {
+        let definition = Definition {
+            path: "small.yaml".to_owned(),
+            text: text.clone(),
+            files: indexmap::IndexMap::new(),
+            config: serde_json::json!({}),
+        };
+        let (loaded, mut findings) = definition.reopen(&Limits::default());
+        let contracts = registry.contracts();
+        findings.extend(loaded.iter().flat_map(|loaded| check::check(loaded, &contracts)));
+        findings.retain(|finding| finding.severity == Severity::Error);
+        if let Some(first) = findings.first() {
+            return Err(format!("{}\n{text}", first.message));
+        }
+        let loaded = loaded.ok_or("it cannot be read")?;
+        let plan = plan::compile(&loaded, &contracts).map_err(|findings| format!("{findings:#?}"))?;
+        let sketch = Sketch::of(&plan, &loaded.parsed.document);
+        Ok(Self { text, loaded, plan, sketch })
+    }
+
+    /// Plays the course of every problem. Returns those that do not show.
+    fn unshown(&self, found: &Found) -> Vec<String> {
+        let document = &self.loaded.parsed.document;
+        let courses = found.problems.iter().filter_map(|(problem, course)| {
+            let told = |what: String| Some(format!("{problem:?}: {what}\n{course:#?}\n{}", self.text));
+            match rehearse(&self.plan, document, &self.sketch, course) {
+                Err(why) => told(why.to_string()),
+                Ok(played) if !played.shows(problem) || !played.unexpected.is_empty() => told(format!("{played:#?}")),
+                Ok(_) => None,
+            }
+        });
+        courses.collect()
+    }
+}
+
+#[test]
+fn every_random_workflow_is_valid() {
+    for seed in 0..300 {
+        if let Err(why) = Small::of(random::workflow(seed), &random::registry()) {
+            panic!("seed {seed}: {why}");
+        }
+    }
+}
+
+#[test]
+fn what_the_sweep_finds_happens_on_the_engine() {
+    let (mut problems, mut wrong) = (0, BTreeMap::new());
+    for seed in many(25) {
+        let small = Small::of(random::workflow(seed), &random::registry()).expect("it is valid");
+        let Ok(found) = sweep(&small.sketch, STATES) else { continue };
+        problems += found.problems.len();
+        for unshown in small.unshown(&found) {
+            wrong.entry(seed).or_insert_with(Vec::new).push(unshown);
+        }
+    }
+    let all: Vec<String> =
+        wrong.iter().flat_map(|(seed, told)| told.iter().map(move |told| format!("seed {seed}: {told}"))).collect();
+    assert!(all.is_empty(), "{} of {problems} problems do not show:\n{}", all.len(), all.join("\n"));
+    assert!(problems > 20 || is_chosen(), "only {problems} problems were found");
+}
+
+#[test]
+fn what_the_sweep_finds_can_be_kept_and_shows_when_it_is_played_from_its_file() {
+    let folder = tempfile::tempdir().expect("there is room for a folder");
+    let file = folder.path().join("kept.test.yaml");
+    let mut kept = 0;
+    for seed in many(12) {
+        let small = Small::of(random::workflow(seed), &random::registry()).expect("it is valid");
+        let Ok(found) = sweep(&small.sketch, STATES) else { continue };
+        let stories: Vec<(String, Story)> = (0..)
+            .zip(&found.problems)
+            .map(|(n, (problem, course))| (format!("n{n}"), Story::of(&small.plan, &small.sketch, course, problem)))
+            .collect();
+        if stories.is_empty() {
+            continue;
+        }
+        let scenario = |(name, story)| Kept { name: String::clone(name), description: String::new(), story };
+        let stories: Vec<Kept<'_>> = stories.iter().map(|(name, story)| scenario((name, story))).collect();
+        std::fs::write(folder.path().join("w.yaml"), &small.text).expect("it can be written");
+        std::fs::write(&file, file_text("w.yaml", None, &stories)).expect("it can be written");
+        let played = run_files(&[file.clone()], &random::registry(), &TestOptions::default()).files.remove(0);
+        assert!(played.findings.is_empty(), "seed {seed}: {:?}\n{}", played.findings, small.text);
+        for (problem, scenario) in found.problems.keys().zip(&played.scenarios) {
+            let title = crate::proof::title(&small.sketch, problem);
+            let told = scenario.failures.iter().flat_map(|failure| &failure.mismatches);
+            let shown = told.filter_map(|told| told.message.as_deref()).any(|message| message == title);
+            let text = || std::fs::read_to_string(&file).unwrap_or_default();
+            assert!(shown, "seed {seed}: {title}\n{scenario:#?}\n{}\n{}", small.text, text());
+            kept += 1;
+        }
+    }
+    assert!(kept > 10 || is_chosen(), "only {kept} stories were kept");
+}
+
+#[test]
+fn what_happens_on_the_engine_by_chance_the_sweep_has_found() {
+    let mut shown = 0;
+    for seed in many(25) {
+        let small = Small::of(random::workflow(seed), &random::registry()).expect("it is valid");
+        let Ok(found) = sweep(&small.sketch, STATES) else { continue };
+        for run in 0..8 {
+            let document = &small.loaded.parsed.document;
+            let played = rehearse_by_chance(&small.plan, document, &small.sketch, seed * 1_000 + run);
+            let played = played.unwrap_or_else(|why| panic!("seed {seed}, run {run}: {why}\n{}", small.text));
+            shown += played.problems.len();
+            let beyond: Vec<_> = played.problems.iter().filter(|p| !found.problems.contains_key(p)).collect();
+            assert!(beyond.is_empty(), "seed {seed}, run {run}: {beyond:?}\n{played:#?}\n{}", small.text);
+        }
+    }
+    assert!(shown > 20 || is_chosen(), "chance came to only {shown} problems");
+}
+
+#[test]
+fn the_shipped_order_shows_no_problem_by_chance() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("workflows/ecommerce-order.yaml");
+    let (loaded, findings) = Definition::load(&path, &Overrides::default(), &Limits::default());
+    let loaded = loaded.unwrap_or_else(|| panic!("{findings:#?}"));
+    let plan = plan::compile(&loaded, &crate::orders::registry().contracts()).expect("the settings fit");
+    let sketch = Sketch::of(&plan, &loaded.parsed.document);
+    let mut ends = BTreeMap::new();
+    for seed in many(40) {
+        let played = rehearse_by_chance(&plan, &loaded.parsed.document, &sketch, seed);
+        let played = played.unwrap_or_else(|why| panic!("seed {seed}: {why}"));
+        assert!(played.problems.is_empty(), "seed {seed}: {played:#?}");
+        *ends.entry(played.status).or_insert(0) += 1;
+    }
+    assert!(ends.contains_key("completed") && ends.contains_key("failed"), "{ends:?}");
+}
