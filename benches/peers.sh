@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 : "${HARNESS:?names the folder of the harness, which has a run.sh}"
-driver=$(cargo build --release --features driver --bin flowrun-order6 --message-format=json |
+driver=$(cargo build --profile dist --features driver --bin flowrun-order6 --message-format=json |
   python3 -c 'import json, sys
 for line in sys.stdin:
     found = json.loads(line)
