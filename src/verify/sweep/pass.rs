@@ -392,9 +392,10 @@ impl<'a> Pass<'a> {
             let (cost, from) = self.layers[layer].reached[at];
             let before = self.layers[layer - 1].reached[from].0;
             let mut moves = self.layers[layer - 1].moves[from].0.iter();
-            back.extend(
-                moves.find(|step| step.to == at && before.and(step.cost()) == cost).map(|step| (layer - 1, step)),
-            );
+            // The way on was noted with the cost of one of these moves, added to what its state had cost; that was never
+            // lowered later, because a layer is complete before the next one is made.
+            let step = moves.find(|step| step.to == at && before.and(step.cost()) == cost);
+            back.push((layer - 1, step.expect("a state is reached by a move of the state that it came from")));
             (layer, at) = (layer - 1, from);
         }
         for (place, step) in back.into_iter().rev() {
