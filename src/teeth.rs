@@ -297,6 +297,8 @@ bugs! {
     SweepPivotIgnored = "sweep_pivot_ignored", Unit("verify::explore::tests::backward::a_cancel_stops_a_run_at_any_moment_but_not_behind_a_pivot");
     /// The sweep lets a run be cancelled behind a pivot.
     SweepCancelAfterPivot = "sweep_cancel_after_pivot", Unit("verify::explore::tests::backward::a_deadline_parks_a_run_behind_a_pivot");
+    /// The sweep lets the deadline of a run go on that rests parked.
+    SweepDeadlineWhileParked = "sweep_deadline_while_parked", Unit("verify::sweep::state::tests::a_run_that_rests_parked_is_stopped_by_a_cancel_and_not_by_a_deadline");
     /// The sweep judges a run that is incomplete.
     SweepIncompleteJudged = "sweep_incomplete_judged", Unit("verify::explore::tests::attempts::after_an_undo_that_failed_no_fallback_runs_and_the_step_is_unknown");
     /// The sweep forgets how a condition was decided.

@@ -246,12 +246,7 @@ impl<'a> Pass<'a> {
         let mut ahead = Vec::new();
         for (at, (state, cost)) in last.states(self.slots.none().len()).enumerate() {
             let (missing, readable) = self.output(&state);
-            let is_end = match state.mode {
-                Mode::Straight => state.parked || readable,
-                Mode::Fails => state.kept,
-                Mode::Cancelled => state.kept || (state.rests && !state.pivot),
-                Mode::Output => !missing.is_empty(),
-            };
+            let is_end = state.is_end(readable, !missing.is_empty());
             let judged = is_end && !state.unjudged;
             let undone = is_end && state.mode != Mode::Straight && !state.pivot;
             ahead.push(Ahead::end(is_end, judged, undone));

@@ -230,6 +230,21 @@ impl State {
         }
     }
 
+    /// Tells whether a run ends so that is in this state after its last step, and whose output can be read, or can miss
+    /// something.
+    pub fn is_end(&self, readable: bool, misses: bool) -> bool {
+        match self.mode {
+            Mode::Straight => self.parked || readable,
+            Mode::Fails => self.kept,
+            // Where nothing was left to stop, the run rests parked. A cancel can end it, but not behind a pivot; and the
+            // deadline, which could, does not go on while it rests. Nothing new would be found if it did: what shows in
+            // such a run shows in the one that rests, and the deadline may have come before the parked step began or, if
+            // that is the pivot, while it was under way. So the rule is here because it is true, and is tested here.
+            Mode::Cancelled => self.kept || (self.rests && (!self.pivot || awake(Bug::SweepDeadlineWhileParked))),
+            Mode::Output => misses,
+        }
+    }
+
     /// Forgets what cannot matter any more after the step at `place` in the order.
     pub fn forget(&mut self, readers: &Readers, place: usize) {
         let output = matches!(self.mode, Mode::Straight | Mode::Output);
@@ -304,6 +319,16 @@ impl Packed {
 mod tests {
     use super::*;
     use crate::verify::sketch::StepEnding;
+
+    #[test]
+    fn a_run_that_rests_parked_is_stopped_by_a_cancel_and_not_by_a_deadline() {
+        let rests = State { rests: true, ..State::begin(Mode::Cancelled, Facts::new()) };
+        assert!(rests.is_end(false, false));
+        // Behind a pivot a cancel is refused.
+        let behind = State { pivot: true, ..rests };
+        assert!(!behind.is_end(false, false));
+        assert!(State { kept: true, ..behind }.is_end(false, false), "something was left to stop");
+    }
 
     #[test]
     fn a_state_that_is_kept_is_the_same_again() {
