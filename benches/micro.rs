@@ -129,7 +129,7 @@ fn order() -> Value {
     json!({ "order": order })
 }
 
-/// The shipped workflow, and one of 200 steps, eight of them beside each other, from the definition that was read on.
+/// The shipped workflow, and two of 200 steps, eight of them beside each other, from the definition that was read on.
 fn proof(criterion: &mut Criterion) {
     let contracts = flowrun::orders::registry().contracts();
     let limits = Limits::default();
@@ -146,39 +146,71 @@ fn proof(criterion: &mut Criterion) {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("workflows/ecommerce-order.yaml");
     let (shipped, findings) = Definition::load(&path, &Overrides::default(), &limits);
     prove("the shipped order", &shipped.unwrap_or_else(|| panic!("{findings:?}")));
-    let definition = Definition {
-        path: "ladder.yaml".to_owned(),
-        text: ladder(22, 8),
-        files: indexmap::IndexMap::new(),
-        config: json!({}),
-    };
-    let (ladder, findings) = definition.reopen(&limits);
-    prove("200 steps, eight wide", &ladder.unwrap_or_else(|| panic!("{findings:?}")));
+    for (name, text) in [("200 steps, eight wide", ladder(22, 8)), ("200 steps, densely linked", net(25, 8))] {
+        let path = "large.yaml".to_owned();
+        let definition = Definition { path, text, files: indexmap::IndexMap::new(), config: json!({}) };
+        let (large, findings) = definition.reopen(&limits);
+        prove(name, &large.unwrap_or_else(|| panic!("{findings:?}")));
+    }
+}
+
+/// Returns a call of one of three kinds: a charge that is confirmed, a hold that is taken, and a mail that may fail.
+fn call(kind: usize, order: &str) -> String {
+    let key = "with: { order_id: o, key: \"{{ key }}\" }";
+    match kind % 3 {
+        0 => format!(
+            "uses: payment.charge, with: {{ order_id: {order}, method: m, amount: 1 }}, retry: {{ attempts: 3 }}, \
+             confirm: {{ uses: payment.lookup, {key} }}, compensate: {{ uses: payment.refund, {key} }}"
+        ),
+        1 => format!(
+            "uses: inventory.take, with: {{ order_id: {order}, hold_id: h }}, retry: {{ attempts: 2 }}, \
+             compensate: {{ uses: inventory.put_back, {key} }}"
+        ),
+        _ => format!(
+            "uses: mail.send, with: {{ order_id: {order}, to: t, template: order_confirmed, data: {{}} }}, \
+             compensate: {{ none: harmless }}, on_error: continue"
+        ),
+    }
+}
+
+/// Layers of `width` steps without any join between them: each reads three of the layer before, by whether they have an
+/// output, so that a layer can be forgotten only when all of the next one has had its turn.
+fn net(layers: usize, width: usize) -> String {
+    let mut text = String::from("flowrun: 1\nname: net\nsteps:\n");
+    for layer in 0..layers {
+        for branch in 0..width {
+            let read: Vec<String> = match layer {
+                0 => Vec::new(),
+                _ => [branch, 3 * branch + 1, 5 * branch + 2]
+                    .map(|on| format!("s{}_{}", layer - 1, (on + layer) % width))
+                    .to_vec(),
+            };
+            let when = match (layer + branch) % 10 {
+                0 => format!("when: input.x{layer} > {branch}, "),
+                _ => String::new(),
+            };
+            let there: Vec<String> = read.iter().map(|step| format!("steps.{step}.output is defined")).collect();
+            let order = match there.join(" and ") {
+                none if none.is_empty() => "o".to_owned(),
+                all => format!("\"{{{{ 'o' if {all} else 'p' }}}}\""),
+            };
+            let needs = format!("needs: [{}], on_skip: run, timeout: 10s", read.join(", "));
+            text.push_str(&format!("  s{layer}_{branch}: {{ {when}{needs}, {} }}\n", call(branch + layer, &order)));
+        }
+    }
+    text
 }
 
 /// Forks into `width` branches and joins them, again and again: charges that are confirmed, labels with a fallback, mails
 /// that may fail, and now and then one that is only made on a condition.
 fn ladder(layers: usize, width: usize) -> String {
     let mut text = String::from("flowrun: 1\nname: ladder\nsteps:\n  join0: { uses: core.pass }\n");
-    let key = "with: { order_id: o, key: \"{{ key }}\" }";
     for layer in 1..=layers {
         for branch in 0..width {
             let needs = format!("needs: [join{}], timeout: 10s", layer - 1);
             let when =
                 if (layer + branch) % 10 == 0 { format!(", when: input.x{layer} > {branch}") } else { String::new() };
-            let call = match branch % 3 {
-                0 => format!(
-                    "uses: payment.charge, with: {{ order_id: o, method: m, amount: 1 }}, retry: {{ attempts: 3 }}, \
-                     confirm: {{ uses: payment.lookup, {key} }}, compensate: {{ uses: payment.refund, {key} }}"
-                ),
-                1 => format!(
-                    "uses: inventory.take, with: {{ order_id: o, hold_id: h }}, retry: {{ attempts: 2 }}, \
-                     compensate: {{ uses: inventory.put_back, {key} }}"
-                ),
-                _ => "uses: mail.send, with: { order_id: o, to: t, template: order_confirmed, data: {} }, \
-                      compensate: { none: harmless }, on_error: continue"
-                    .to_owned(),
-            };
+            let call = call(branch, "o");
             text.push_str(&format!("  s{layer}_{branch}: {{ {needs}{when}, {call} }}\n"));
         }
         let needs: Vec<String> = (0..width).map(|branch| format!("s{layer}_{branch}")).collect();

@@ -239,6 +239,12 @@ bugs! {
     RehearsalKeysForgotten = "rehearsal_keys_forgotten", Unit("rehearsal::world::tests::a_second_request_does_what_the_service_says");
     /// The services of a rehearsal undo what is not there, though they mind.
     RehearsalAbsenceIsFine = "rehearsal_absence_is_fine", Unit("rehearsal::world::tests::what_is_absent_cannot_be_taken_back_where_the_service_says_so");
+    /// A rehearsal gives the engine no item that a course leaves out.
+    RehearsalLeftItemNotGiven = "rehearsal_left_item_not_given", Unit("rehearsal::tests::an_item_that_is_left_is_there_and_does_not_begin");
+    /// A rehearsal does not mind that an item begins which the course leaves out.
+    RehearsalLeftItemBegins = "rehearsal_left_item_begins", Unit("rehearsal::tests::an_item_that_is_left_and_begins_all_the_same_is_told");
+    /// A saved story leaves out that an item is left.
+    StoryLeftItemLost = "story_left_item_lost", Unit("cli::verify::tests::a_saved_story_fails_until_the_workflow_is_mended");
     /// A call that a saved story does not tell of comes to nothing.
     StoryUntoldFails = "story_untold_fails", Unit("cli::verify::tests::what_a_story_does_not_tell_goes_well");
     /// A saved story leaves out how the conditions come out.
@@ -281,6 +287,8 @@ bugs! {
     SweepPlaceLeftEmpty = "sweep_place_left_empty", Unit("verify::explore::tests::lists::a_list_is_stopped_before_its_first_item_only_if_that_has_to_be_let_in");
     /// The sweep thinks that the items of a list have all begun when the run is stopped.
     SweepNoItemLeft = "sweep_no_item_left", Unit("verify::explore::tests::forward::a_list_that_is_cut_short_by_a_stop_has_failed");
+    /// The sweep does not tell that an item of a list is left.
+    SweepLeftItemNotTold = "sweep_left_item_not_told", Unit("verify::explore::tests::lists::a_course_says_that_an_item_is_left");
     /// The sweep stops any list before its first item.
     SweepStoppedBeforeItems = "sweep_stopped_before_items", Unit("verify::explore::tests::lists::a_list_is_stopped_before_its_first_item_only_if_that_has_to_be_let_in");
     /// The sweep does not see that an item of a pivot is past.
@@ -289,6 +297,8 @@ bugs! {
     SweepPivotIgnored = "sweep_pivot_ignored", Unit("verify::explore::tests::backward::a_cancel_stops_a_run_at_any_moment_but_not_behind_a_pivot");
     /// The sweep lets a run be cancelled behind a pivot.
     SweepCancelAfterPivot = "sweep_cancel_after_pivot", Unit("verify::explore::tests::backward::a_deadline_parks_a_run_behind_a_pivot");
+    /// The sweep lets the deadline of a run go on that rests parked.
+    SweepDeadlineWhileParked = "sweep_deadline_while_parked", Unit("verify::sweep::state::tests::a_run_that_rests_parked_is_stopped_by_a_cancel_and_not_by_a_deadline");
     /// The sweep judges a run that is incomplete.
     SweepIncompleteJudged = "sweep_incomplete_judged", Unit("verify::explore::tests::attempts::after_an_undo_that_failed_no_fallback_runs_and_the_step_is_unknown");
     /// The sweep forgets how a condition was decided.

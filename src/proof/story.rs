@@ -88,6 +88,11 @@ pub(super) fn tell(sketch: &Sketch, plan: &Plan, flaw: &Flaw<'_>) -> Story {
     Story { given: given(sketch, course), rows: teller.rows, faults: course.faults }
 }
 
+/// Tells whether a call ended well whose last member came to this.
+fn ended_well(last: &MemberCourse) -> bool {
+    last.attempts.last() == Some(&Attempt::Succeeded) || last.confirm == Some(Answer::Done)
+}
+
 /// Says how the conditions come out that a course asks.
 fn given(sketch: &Sketch, course: &Course) -> Vec<String> {
     let text = |holds: bool| {
@@ -155,11 +160,9 @@ impl Teller<'_> {
                 self.tell_easy();
                 self.row(begin, format!("{name} waits"), "waiting", "");
             }
-            StepCourse::Called(items) => {
-                let several = self.sketch.steps[step].items.is_some();
+            StepCourse::Called(_) | StepCourse::Listed(_) => {
                 let mut last = begin;
-                for (item, members) in items.iter().enumerate() {
-                    let item = several.then(|| u32::try_from(item).unwrap_or(u32::MAX));
+                for (item, members) in told.calls() {
                     let mut at = begin;
                     for (nth, told) in members.iter().enumerate() {
                         let spot = Spot { step, item, member: told.member };
@@ -167,7 +170,7 @@ impl Teller<'_> {
                     }
                     last = last.max(at);
                 }
-                if items.is_empty() {
+                if matches!(told, StepCourse::Listed(list) if list.count() == 0) {
                     self.easy.push((begin, format!("{name} (no items)"), None));
                 }
                 self.ends[step] = last;
@@ -347,8 +350,22 @@ impl Teller<'_> {
                 self.row(at, "somebody cancels the run, or its deadline passes", "stopping", "");
             }
         }
+        self.left(at);
         for (spot, end) in self.course.undone.clone() {
             self.undo(spot, end, at);
+        }
+    }
+
+    /// Tells of items for which there was no room before the run stopped, so that their lists are cut short.
+    fn left(&mut self, at: Duration) {
+        for (&step, told) in &self.course.steps {
+            let StepCourse::Listed(list) = told else { continue };
+            if list.left {
+                let well = list.items.iter().all(|members| members.last().is_some_and(ended_well));
+                let name = words::step(self.sketch, step);
+                let what = format!("{name}[{}] had not begun, and never does: {name} is cut short", list.items.len());
+                self.row(at, what, if well { "failed" } else { "not begun" }, "");
+            }
         }
     }
 

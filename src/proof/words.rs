@@ -153,8 +153,7 @@ pub(super) fn why(sketch: &Sketch, problem: &Problem, course: &Course) -> String
 
 /// Returns what the course tells of a member, of the last item that tells of it.
 fn told(course: &Course, (s, m): (usize, usize)) -> Option<&MemberCourse> {
-    let Some(StepCourse::Called(items)) = course.steps.get(&s) else { return None };
-    items.iter().flatten().rfind(|told| told.member == m)
+    course.steps.get(&s)?.calls().flat_map(|(_, members)| members).filter(|told| told.member == m).last()
 }
 
 fn why_left(sketch: &Sketch, problem: &Problem, m: (usize, usize), course: &Course) -> String {

@@ -27,13 +27,14 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use serde_json::Value;
 
-use self::roles::Dice;
+use self::roles::{Cut, Dice};
 use self::stage::Setting;
 pub(crate) use self::troupe::Beyond;
 use self::troupe::{Book, LATE, Troupe};
 use crate::dsl::document::Document;
 use crate::handlers::Registry;
 use crate::limits::Limits;
+use crate::machine::event::Event;
 use crate::plan::{self, Action, Plan, WaitLimit};
 use crate::scenario::play::{self, Ending, Script};
 use crate::scenario::read::{Case, Deed, Verb};
@@ -70,10 +71,10 @@ pub struct Rehearsed {
 }
 
 impl Rehearsed {
-    /// Tells whether the run came to this problem.
+    /// Tells whether the run came to this problem, and in no other way than the course says.
     #[must_use]
     pub fn shows(&self, problem: &Problem) -> bool {
-        self.problems.contains(problem)
+        self.problems.contains(problem) && self.unexpected.is_empty()
     }
 }
 
@@ -137,10 +138,10 @@ pub(crate) fn perform(
 
 /// Tells whether a request of a step is on its way when a confirm says that it was not done.
 fn may_be_late(told: &StepCourse) -> bool {
-    let StepCourse::Called(items) = told else { return false };
     let on_its_way =
         |attempt: &Attempt| matches!(attempt, Attempt::Failed(_, World::OnItsWay) | Attempt::CutOff(World::OnItsWay));
-    items.iter().flatten().any(|told| told.confirm == Some(Answer::NotDone) && told.attempts.iter().any(on_its_way))
+    let mut members = told.calls().flat_map(|(_, members)| members);
+    members.any(|told| told.confirm == Some(Answer::NotDone) && told.attempts.iter().any(on_its_way))
 }
 
 fn once(
@@ -158,9 +159,10 @@ fn once(
     let mut signals = Vec::new();
     for (&step, told) in &course.steps {
         match told {
-            StepCourse::Called(items) if sketch.steps[step].items.is_some() => {
-                let count = u32::try_from(items.len()).unwrap_or(u32::MAX);
-                setting.items.insert(step, count);
+            StepCourse::Listed(list) => {
+                let cut = Cut::of(&sketch.steps[step], list);
+                setting.items.insert(step, cut.map_or(list.count(), Cut::items));
+                setting.places.extend(cut.map(|cut| (step, cut.places)));
             }
             StepCourse::Waited => signals.push((step, Duration::ZERO)),
             StepCourse::Waiting
@@ -179,7 +181,22 @@ fn once(
     let mut roles = roles::of_course(sketch, course);
     roles.values_mut().for_each(|role| role.lands_before_undo = lands);
     let book = Book::Course(roles, beyond);
-    play(plan, document, sketch, &setting, book, &signals, cancel, 1)
+    let performed = play(plan, document, sketch, &setting, book, &signals, cancel, 1)?;
+    too_short(plan, &setting, &performed.ending).map_or(Ok(performed), Err)
+}
+
+/// Says which list has fewer items than the course: what is made up fits its schema, and a filter may leave less of it.
+fn too_short(plan: &Plan, setting: &Setting, ending: &Ending) -> Option<Unplayable> {
+    let events = ending.runs.iter().flat_map(|(_, entries)| entries).map(|entry| &entry.event);
+    let mut lists = events.filter_map(|event| match event {
+        Event::ItemsListed { step, items } => Some((step, items.value().as_array().map_or(0, Vec::len))),
+        _ => None,
+    });
+    lists.find_map(|(step, there)| {
+        let wanted = *setting.items.get(&(plan.find(step)?.0 as usize))? as usize;
+        let why = format!("the list of `{step}` has {there} items, and the story {wanted}");
+        (there < wanted).then_some(Unplayable(why))
+    })
 }
 
 /// Plays a run in which chance decides how every call ends, when the process dies, whether and when the run is cancelled
@@ -205,7 +222,7 @@ pub fn rehearse_by_chance(
     }
     let cancel = dice.in_100(30).then(|| Duration::from_secs(dice.below(150) as u64));
     let passes = (sketch.deadline && dice.in_100(50)).then(|| Duration::from_secs(dice.below(150) as u64));
-    let setting = Setting { conditions, items, long_waits: Vec::new(), deadline: passes };
+    let setting = Setting { conditions, items, deadline: passes, ..Setting::default() };
     play(plan, document, sketch, &setting, Book::Chance(dice), &signals, cancel, seed)?.told()
 }
 
@@ -223,15 +240,16 @@ fn play(
     let limits = Limits::default();
     let workflow = stage::stage(plan, document, setting, &limits)?;
     let paths = Paths::of(plan);
-    let outputs = paths.outputs(plan)?;
+    let items = setting.items.values().max().map_or(sample::ITEMS, |most| *most as usize);
+    let outputs = paths.outputs(plan, items)?;
     let troupe = Arc::new(Mutex::new(Troupe::new(Arc::new(sketch.clone()), book, outputs)));
     let registry = Registry::played(&stage::contracts(plan)?, &troupe::player(&troupe));
     let watch = troupe::watch(&troupe, &workflow.plan);
 
-    let mut case = Case::of(&plan.name, paths.input(plan)?);
+    let mut case = Case::of(&plan.name, paths.input(plan, items)?);
     case.seed = seed;
     for (step, after) in signals {
-        case.then.extend(signal(plan, *step, *after)?);
+        case.then.extend(signal(plan, *step, *after, items)?);
     }
     // A run begins in one of these states; the second cancel changes nothing.
     for status in ["running", "waiting"] {
@@ -270,12 +288,14 @@ fn play(
 }
 
 /// Makes the signal that a step waits for.
-fn signal(plan: &Plan, step: usize, after: Duration) -> Result<Option<Deed>, Unplayable> {
+fn signal(plan: &Plan, step: usize, after: Duration, items: usize) -> Result<Option<Deed>, Unplayable> {
     let step = &plan.steps[step];
     let Action::Wait(plan::Wait::Signal { name, schema, .. }) = &step.action else { return Ok(None) };
     let data = match schema {
-        Some(schema) => sample::sample(schema, &[]).map_err(|why| Unplayable(format!("the signal `{name}`: {why}")))?,
-        None => sample::skeleton(&Paths::of(plan).of_step(step.name.as_str())),
+        Some(schema) => {
+            sample::sample(schema, &[], items).map_err(|why| Unplayable(format!("the signal `{name}`: {why}")))?
+        }
+        None => sample::skeleton(&Paths::of(plan).of_step(step.name.as_str()), items),
     };
     Ok(Some(Deed {
         when: format!("{}.waiting", step.name),
@@ -338,13 +358,13 @@ impl Paths {
         below.map(<[String]>::to_vec).collect()
     }
 
-    fn outputs(&self, plan: &Plan) -> Result<BTreeMap<(usize, usize), Value>, Unplayable> {
+    fn outputs(&self, plan: &Plan, items: usize) -> Result<BTreeMap<(usize, usize), Value>, Unplayable> {
         let mut outputs = BTreeMap::new();
         for (ix, step) in plan.steps.iter().enumerate() {
             let Action::Call(members) = &step.action else { continue };
             for (m, member) in members.iter().enumerate() {
                 let Some(contract) = &member.call.contract else { continue };
-                let value = sample::sample(&contract.output, &self.of_step(step.name.as_str()))
+                let value = sample::sample(&contract.output, &self.of_step(step.name.as_str()), items)
                     .map_err(|why| Unplayable(format!("the output of `{}`: {why}", contract.name)))?;
                 outputs.insert((ix, m), value);
             }
@@ -352,15 +372,15 @@ impl Paths {
         Ok(outputs)
     }
 
-    fn input(&self, plan: &Plan) -> Result<Value, Unplayable> {
+    fn input(&self, plan: &Plan, items: usize) -> Result<Value, Unplayable> {
         let read = self.0.iter().filter_map(|path| match path.as_slice() {
             [input, rest @ ..] if input == "input" => Some(rest.to_vec()),
             _ => None,
         });
         let read: Vec<Vec<String>> = read.collect();
         match &plan.input_schema {
-            Some(schema) => sample::sample(schema, &read).map_err(|why| Unplayable(format!("the input: {why}"))),
-            None => Ok(sample::skeleton(&read)),
+            Some(schema) => sample::sample(schema, &read, items).map_err(|why| Unplayable(format!("the input: {why}"))),
+            None => Ok(sample::skeleton(&read, items)),
         }
     }
 }

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::plan::OnError;
-use crate::verify::findings::{Answer, Attempt, Course, MemberCourse, Spot, StepCourse, Stop, UndoEnd, World};
-use crate::verify::sketch::{Member, Sketch};
+use crate::teeth::{Bug, awake};
+use crate::verify::findings::{Answer, Attempt, Course, List, MemberCourse, Spot, StepCourse, Stop, UndoEnd, World};
+use crate::verify::sketch::{Member, Sketch, Step};
 
 /// When an attempt comes to what it comes to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,25 +31,32 @@ pub(super) struct Role {
     pub(super) lands_before_undo: bool,
     /// The undo on the way forward ends after the run has stopped.
     pub(super) undo_is_late: bool,
+    /// The item is one that is left: it never begins.
+    pub(super) is_left: bool,
 }
 
 /// Returns what a course wants of every call.
 pub(super) fn of_course(sketch: &Sketch, course: &Course) -> BTreeMap<Spot, Role> {
     let mut roles: BTreeMap<Spot, Role> = BTreeMap::new();
     for (&step, told) in &course.steps {
-        let StepCourse::Called(items) = told else { continue };
-        for (item, members) in (0..).zip(items) {
-            let last = item as usize + 1 == items.len();
+        let cut = if let StepCourse::Listed(list) = told { Cut::of(&sketch.steps[step], list) } else { None };
+        // A course tells the items in the order in which they end.
+        let held = cut.map_or(1, |cut| cut.places as usize);
+        let ends_before = told.calls().count().saturating_sub(held);
+        for (nth, (item, members)) in told.calls().enumerate() {
             for (place, member) in members.iter().enumerate() {
-                let item = sketch.steps[step].items.is_some().then_some(item);
                 let role = roles.entry(Spot { step, item, member: member.member }).or_default();
                 role.attempts = member.attempts.iter().copied().collect();
                 role.confirm = member.confirm;
                 role.undos.extend(member.undo);
-                if place + 1 == members.len() && last {
-                    (role.hold, role.undo_is_late) = hold(sketch, course, step, member);
+                if place + 1 == members.len() && nth >= ends_before {
+                    (role.hold, role.undo_is_late) = hold(sketch, course, step, member, cut.is_some());
                 }
             }
+        }
+        if let Some(cut) = cut {
+            let spot = Spot { step, item: Some(cut.begun), member: 0 };
+            roles.insert(spot, Role { is_left: true, ..Role::default() });
         }
     }
     for (spot, end) in &course.undone {
@@ -57,9 +65,38 @@ pub(super) fn of_course(sketch: &Sketch, course: &Course) -> BTreeMap<Spot, Role
     roles
 }
 
+/// How a list is played of which an item is left: those that are under way when the run stops have all the places.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Cut {
+    /// How many items begin; the next one is left.
+    pub(super) begun: u32,
+    /// How many may be under way at once.
+    pub(super) places: u32,
+}
+
+impl Cut {
+    /// Returns how a list is played; nothing if no item is left.
+    ///
+    /// No service is played. What it does not let in has no place here either, and where it lets nothing in at all an item
+    /// begins and comes to nothing, like a step that a course has no time for.
+    pub(super) fn of(step: &Step, list: &List) -> Option<Self> {
+        let begun = u32::try_from(list.items.len()).unwrap_or(u32::MAX);
+        let cut = match step.let_in {
+            true => Self { begun: begun.max(1), places: begun.clamp(1, step.concurrency) },
+            false => Self { begun, places: step.concurrency },
+        };
+        list.left.then_some(cut)
+    }
+
+    /// Returns how many items the engine is given.
+    pub(super) fn items(self) -> u32 {
+        self.begun.saturating_add(u32::from(!awake(Bug::RehearsalLeftItemNotGiven)))
+    }
+}
+
 /// Tells when the last attempt of a step has to end, so that the run stops where the course says, and whether it is its
-/// undo instead that has to end late.
-fn hold(sketch: &Sketch, course: &Course, step: usize, last: &MemberCourse) -> (Hold, bool) {
+/// undo instead that has to end late. `keeps_place` says that something begins as soon as it has ended on the way forward.
+fn hold(sketch: &Sketch, course: &Course, step: usize, last: &MemberCourse, keeps_place: bool) -> (Hold, bool) {
     match course.stop {
         None | Some(Stop::Output) => return (Hold::No, false),
         Some(Stop::Failed(culprit)) if culprit == step => return (Hold::UntilLate, false),
@@ -75,7 +112,7 @@ fn hold(sketch: &Sketch, course: &Course, step: usize, last: &MemberCourse) -> (
     let good = last.attempts.last() == Some(&Attempt::Succeeded) || last.confirm == Some(Answer::Done);
     let would_stop = !good && sketch.steps[step].on_error == OnError::Compensate;
     let would_go_on = !good && goes_on(sketch, step, last);
-    let late = leads_on || would_stop || would_go_on;
+    let late = keeps_place || leads_on || would_stop || would_go_on;
     match last.undo {
         Some(_) => (Hold::No, late),
         None if late => (Hold::UntilStopped, false),

@@ -1,15 +1,15 @@
 //! A value that fits a schema, for handlers that are played.
 //!
-//! It understands what schemas of Rust types are made of. Optional fields are there and lists have two items, so that
-//! whatever may be read can be read. The whole is checked in the end; where no value is found, that is said.
+//! It understands what schemas of Rust types are made of. Optional fields are there and lists have two items, or as many
+//! as somebody wants, so that whatever may be read can be read. The whole is checked in the end; where no value is found, that is said.
 
 use serde_json::{Map, Value, json};
 
 /// Levels of a value.
 const DEPTH_MAX: usize = 8;
 
-/// Items of a list, unless the schema wants another number of them.
-const ITEMS: usize = 2;
+/// Items of a list, unless more are wanted or the schema wants another number of them.
+pub(super) const ITEMS: usize = 2;
 
 /// A time after the start of every rehearsal, and after its end.
 const LATER: &str = "2026-06-01T00:00:00Z";
@@ -18,12 +18,13 @@ const LATER: &str = "2026-06-01T00:00:00Z";
 const COMMON: [&str; 13] =
     ["a", "A", "1", "1.00", "a.b", "ORD-1", "PROD-1", "a-1", LATER, "somebody@example.org", "30s", "EUR", ""];
 
-/// Makes a value that fits `schema`; `paths` are the fields that are read of it where the schema allows any.
+/// Makes a value that fits `schema`; `paths` are the fields that are read of it where the schema allows any. Its lists have
+/// so many `items` where the schema allows that, and those inside of their items two.
 ///
 /// # Errors
 /// Says what of the schema no value could be made for.
-pub(super) fn sample(schema: &Value, paths: &[Vec<String>]) -> Result<Value, String> {
-    let value = if is_open(schema) { skeleton(paths) } else { of(schema, schema, DEPTH_MAX) };
+pub(super) fn sample(schema: &Value, paths: &[Vec<String>], items: usize) -> Result<Value, String> {
+    let value = if is_open(schema) { skeleton(paths, items) } else { of(schema, schema, DEPTH_MAX, items) };
     let validator = crate::dsl::schema::compile(schema).map_err(|error| error.to_string())?;
     let wrong =
         validator.iter_errors(&value).next().map(|error| (error.instance_path().to_string(), error.to_string()));
@@ -33,17 +34,17 @@ pub(super) fn sample(schema: &Value, paths: &[Vec<String>]) -> Result<Value, Str
     }
 }
 
-/// Makes a value in which each of these paths leads somewhere.
-pub(super) fn skeleton(paths: &[Vec<String>]) -> Value {
+/// Makes a value in which each of these paths leads somewhere, to a list of so many items.
+pub(super) fn skeleton(paths: &[Vec<String>], items: usize) -> Value {
     let mut heads: Vec<&String> = paths.iter().filter_map(|path| path.first()).collect();
     heads.sort_unstable();
     heads.dedup();
     if heads.is_empty() {
-        return json!(["one", "two"]);
+        return ["one", "two"].into_iter().cycle().take(items.max(ITEMS)).collect();
     }
     let fields = heads.into_iter().map(|head| {
         let below = paths.iter().filter(|path| path.first() == Some(head) && path.len() > 1);
-        (head.clone(), skeleton(&below.map(|path| path[1..].to_vec()).collect::<Vec<_>>()))
+        (head.clone(), skeleton(&below.map(|path| path[1..].to_vec()).collect::<Vec<_>>(), items))
     });
     Value::Object(fields.collect())
 }
@@ -56,7 +57,7 @@ fn is_open(schema: &Value) -> bool {
     }
 }
 
-fn of(schema: &Value, root: &Value, depth: usize) -> Value {
+fn of(schema: &Value, root: &Value, depth: usize, items: usize) -> Value {
     let Value::Object(map) = schema else { return json!("sample") };
     if let Some(value) = map.get("const") {
         return value.clone();
@@ -64,26 +65,26 @@ fn of(schema: &Value, root: &Value, depth: usize) -> Value {
     if let Some(value) = map.get("enum").and_then(Value::as_array).and_then(|values| values.first()) {
         return value.clone();
     }
-    let mut value = own(map, root, depth);
+    let mut value = own(map, root, depth, items);
     if let Some(target) = map.get("$ref").and_then(Value::as_str).and_then(|reference| resolve(root, reference)) {
-        lay(&mut value, deeper(target, root, depth));
+        lay(&mut value, deeper(target, root, depth, items));
     }
     for part in map.get("allOf").and_then(Value::as_array).into_iter().flatten() {
-        lay(&mut value, deeper(part, root, depth));
+        lay(&mut value, deeper(part, root, depth, items));
     }
     for union in ["anyOf", "oneOf"] {
         let branches = map.get(union).and_then(Value::as_array);
         let is_null = |branch: &&Value| branch.get("type") == Some(&json!("null"));
         let chosen = branches.and_then(|all| all.iter().find(|branch| !is_null(branch)).or(all.first()));
         if let Some(branch) = chosen {
-            lay(&mut value, deeper(branch, root, depth));
+            lay(&mut value, deeper(branch, root, depth, items));
         }
     }
     value.unwrap_or_else(|| json!("sample"))
 }
 
-fn deeper(schema: &Value, root: &Value, depth: usize) -> Value {
-    if depth == 0 { Value::Null } else { of(schema, root, depth - 1) }
+fn deeper(schema: &Value, root: &Value, depth: usize, items: usize) -> Value {
+    if depth == 0 { Value::Null } else { of(schema, root, depth - 1, items) }
 }
 
 /// Lays a value over another: objects are joined, everything else is replaced.
@@ -95,7 +96,7 @@ fn lay(under: &mut Option<Value>, over: Value) {
 }
 
 /// Makes what a schema says itself, without the schemas that it joins.
-fn own(map: &Map<String, Value>, root: &Value, depth: usize) -> Option<Value> {
+fn own(map: &Map<String, Value>, root: &Value, depth: usize, items: usize) -> Option<Value> {
     let kind = match map.get("type") {
         Some(Value::String(kind)) => kind.as_str(),
         Some(Value::Array(kinds)) => kinds.iter().filter_map(Value::as_str).find(|kind| *kind != "null")?,
@@ -103,16 +104,17 @@ fn own(map: &Map<String, Value>, root: &Value, depth: usize) -> Option<Value> {
         _ => return None,
     };
     Some(match kind {
-        "object" => object(map, root, depth),
+        "object" => object(map, root, depth, items),
         "array" => {
             let bound = |key| map.get(key).and_then(Value::as_u64).and_then(|n| usize::try_from(n).ok());
-            let count = ITEMS.max(bound("minItems").unwrap_or(0)).min(bound("maxItems").unwrap_or(usize::MAX));
+            let count =
+                items.max(ITEMS).max(bound("minItems").unwrap_or(0)).min(bound("maxItems").unwrap_or(usize::MAX));
             let first = map.get("prefixItems").and_then(Value::as_array);
-            let items = (0..count).map(|i| match (first.and_then(|first| first.get(i)), map.get("items")) {
-                (Some(schema), _) | (None, Some(schema)) => deeper(schema, root, depth),
+            let all = (0..count).map(|i| match (first.and_then(|first| first.get(i)), map.get("items")) {
+                (Some(schema), _) | (None, Some(schema)) => deeper(schema, root, depth, ITEMS),
                 (None, None) => json!("item"),
             });
-            items.collect()
+            all.collect()
         }
         "string" => text(map),
         "integer" | "number" => number(map),
@@ -121,18 +123,18 @@ fn own(map: &Map<String, Value>, root: &Value, depth: usize) -> Option<Value> {
     })
 }
 
-fn object(map: &Map<String, Value>, root: &Value, depth: usize) -> Value {
+fn object(map: &Map<String, Value>, root: &Value, depth: usize, items: usize) -> Value {
     let mut members = Map::new();
     let required: Vec<&str> =
         map.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
     for (name, schema) in map.get("properties").and_then(Value::as_object).into_iter().flatten() {
         if depth > 0 || required.contains(&name.as_str()) {
-            members.insert(name.clone(), deeper(schema, root, depth));
+            members.insert(name.clone(), deeper(schema, root, depth, items));
         }
     }
     for name in required {
         let open = map.get("additionalProperties").filter(|schema| schema.is_object());
-        members.entry(name).or_insert_with(|| open.map_or_else(|| json!("sample"), |s| deeper(s, root, depth)));
+        members.entry(name).or_insert_with(|| open.map_or_else(|| json!("sample"), |s| deeper(s, root, depth, items)));
     }
     Value::Object(members)
 }
@@ -182,13 +184,13 @@ fn resolve<'r>(root: &'r Value, reference: &str) -> Option<&'r Value> {
 mod tests {
     use serde_json::json;
 
-    use super::sample;
+    use super::{ITEMS, sample};
 
     #[test]
     fn what_handlers_of_the_order_return_can_be_played() {
         for contract in crate::orders::registry().contracts().values() {
-            sample(&contract.output, &[]).unwrap_or_else(|why| panic!("{}: {why}", contract.name));
-            sample(&contract.input, &[]).unwrap_or_else(|why| panic!("{}: {why}", contract.name));
+            sample(&contract.output, &[], ITEMS).unwrap_or_else(|why| panic!("{}: {why}", contract.name));
+            sample(&contract.input, &[], ITEMS).unwrap_or_else(|why| panic!("{}: {why}", contract.name));
         }
     }
 
@@ -204,7 +206,7 @@ mod tests {
             },
             "$defs": { "e": { "enum": ["x", "y"] } }
         });
-        let value = sample(&schema, &[]).expect("a value");
+        let value = sample(&schema, &[], ITEMS).expect("a value");
         assert_eq!(
             value,
             json!({ "n": 7, "s": "aaaaaaaaa", "l": ["x", "x", "x"], "u": 4, "t": "2026-06-01T00:00:00Z" })
@@ -212,9 +214,21 @@ mod tests {
     }
 
     #[test]
+    fn lists_have_as_many_items_as_are_wanted_and_allowed() {
+        let list = json!({ "type": "array", "items": { "type": "array", "items": { "const": 1 } } });
+        assert_eq!(sample(&list, &[], 3), Ok(json!([[1, 1], [1, 1], [1, 1]])));
+        assert_eq!(sample(&json!({ "type": "array", "maxItems": 1, "items": { "const": 1 } }), &[], 3), Ok(json!([1])));
+        assert_eq!(sample(&json!(true), &[vec!["a".into()]], 3), Ok(json!({ "a": ["one", "two", "one"] })));
+    }
+
+    #[test]
     fn a_schema_that_is_beyond_it_is_said_to_be() {
-        let why = sample(&json!({ "type": "string", "pattern": "^q{7}$" }), &[]).expect_err("no such text is tried");
+        let why =
+            sample(&json!({ "type": "string", "pattern": "^q{7}$" }), &[], ITEMS).expect_err("no such text is tried");
         assert!(why.contains("no value was found"), "{why}");
-        assert_eq!(sample(&json!(true), &[vec!["a".into(), "b".into()]]), Ok(json!({ "a": { "b": ["one", "two"] } })));
+        assert_eq!(
+            sample(&json!(true), &[vec!["a".into(), "b".into()]], ITEMS),
+            Ok(json!({ "a": { "b": ["one", "two"] } }))
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! The workflow as it is rehearsed: the same steps, calls and policies, with time, services and conditions under control.
 //!
-//! Conditions come out as the rehearsal wants, lists have as many items, and everything is still read that was read.
+//! Conditions come out as the rehearsal wants, lists have as many items and places, and everything is still read that was
+//! read.
 //! Timeouts and breakers are left out, because the played handlers bring about what follows from them; the deadline passes
 //! when the rehearsal wants it to.
 
@@ -34,6 +35,8 @@ pub(super) struct Setting {
     pub conditions: BTreeMap<String, bool>,
     /// How many items each step with a list has, by its place.
     pub items: BTreeMap<usize, u32>,
+    /// How many items of a list may be under way at once, where that differs.
+    pub places: BTreeMap<usize, u32>,
     /// The waits that are not over before the run is stopped.
     pub long_waits: Vec<usize>,
     /// When the run's deadline passes, of a workflow that has one.
@@ -121,6 +124,9 @@ impl Stage<'_> {
         if let (Some(list), Some(count)) = (&self.plan.steps[ix].foreach, self.setting.items.get(&ix)) {
             let items = list.items.value_assuming(&self.known, &|asked| self.assumed(asked));
             step.insert("foreach".to_owned(), format!("({items})[:{count}]").into());
+        }
+        if let Some(places) = self.setting.places.get(&ix) {
+            step.insert("concurrency".to_owned(), (*places).into());
         }
         if let Some(wait) = step.get_mut("wait") {
             let wait = object(wait)?;

@@ -96,6 +96,10 @@ impl Troupe {
                     // The engine begins at once what the course had no time for; it comes to nothing.
                     return (None, Hold::UntilStopped, Duration::ZERO);
                 };
+                if role.is_left && !awake(Bug::RehearsalLeftItemBegins) {
+                    self.unexpected.push(format!("{spot:?} begins, which the course leaves out"));
+                    return (None, Hold::UntilStopped, Duration::ZERO);
+                }
                 let hold = if role.attempts.len() <= 1 { role.hold } else { Hold::No };
                 let attempt = role.attempts.front().copied();
                 if attempt.is_none() && *beyond == Beyond::Well && !awake(Bug::StoryUntoldFails) {
@@ -250,7 +254,8 @@ impl Troupe {
 }
 
 fn sample_of(contract: &Contract) -> Result<Value, StepError> {
-    super::sample::sample(&contract.output, &[]).map_err(|why| StepError::unknown("rehearsal.sample", why))
+    super::sample::sample(&contract.output, &[], super::sample::ITEMS)
+        .map_err(|why| StepError::unknown("rehearsal.sample", why))
 }
 
 /// Returns who plays all handlers.

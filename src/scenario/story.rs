@@ -3,7 +3,7 @@
 //! It owns how a course is written down and how it is made of names again, for the workflow as it is by then. What a
 //! course means is the rehearsal's to know.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use indexmap::IndexMap;
 use schemars::JsonSchema;
@@ -18,7 +18,7 @@ use crate::plan::{Action, Plan};
 use crate::suggest::nearest;
 use crate::teeth::{Bug, awake};
 use crate::verify::findings::{
-    Answer, Attempt, Course, MemberCourse, MemberIx, Problem, Reader, Spot, StepCourse, Stop, UndoEnd, World,
+    Answer, Attempt, Course, List, MemberCourse, MemberIx, Problem, Reader, Spot, StepCourse, Stop, UndoEnd, World,
 };
 use crate::verify::outline::ending_of;
 use crate::verify::sketch::{Failing, Sketch};
@@ -40,6 +40,9 @@ pub struct Story {
     /// How many items a step with `foreach` has.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub items: IndexMap<String, u32>,
+    /// Steps with `foreach` whose last item is left: it had not begun when the run stopped, and never does.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<String>,
     /// What became of steps that wait, and of those that called nothing.
     #[serde(default, skip_serializing_if = "IndexMap::is_empty")]
     pub steps: IndexMap<String, StoryStep>,
@@ -235,15 +238,16 @@ impl Story {
                 StepCourse::Waited => StoryStep::Waited,
                 StepCourse::Missed => StoryStep::Missed,
                 StepCourse::Waiting => StoryStep::Waiting,
-                StepCourse::Called(items) => {
-                    let listed = sketch.steps[step].items.is_some();
-                    if listed {
-                        story.items.insert(name(step), u32::try_from(items.len()).unwrap_or(u32::MAX));
+                StepCourse::Called(_) | StepCourse::Listed(_) => {
+                    if let StepCourse::Listed(list) = told {
+                        story.items.insert(name(step), list.count());
+                        let left = list.left && !awake(Bug::StoryLeftItemLost);
+                        story.left.extend(left.then(|| name(step)));
                     }
-                    for (item, members) in (0..).zip(items) {
+                    for (item, members) in told.calls() {
                         for told in members {
                             let ix = (step, told.member);
-                            let spot = Spot { step, item: listed.then_some(item), member: told.member };
+                            let spot = Spot { step, item, member: told.member };
                             let back = course.undone.iter().find(|(undone, _)| *undone == spot).map(|(_, end)| *end);
                             let undo = |end: Option<UndoEnd>| {
                                 end.filter(|end| *end == UndoEnd::Done || !unread(Reader::Undo(ix))).map(StoryUndo::of)
@@ -313,6 +317,19 @@ impl Story {
             }
             calls.insert(step, vec![Vec::new(); usize::try_from(*count).unwrap_or(0).min(ITEMS_MAX)]);
         }
+        let mut left: BTreeSet<usize> = BTreeSet::new();
+        for (n, name) in self.left.iter().enumerate() {
+            let at = format!("/left/{n}");
+            let Some(step) = names.step(&at, Part::Value, name) else { continue };
+            if sketch.steps[step].items.is_none() {
+                names.misfit(&at, format!("step `{name}` has no `foreach`"), None);
+            } else if left.contains(&step) || calls.get_mut(&step).is_some_and(|items| items.pop().is_some()) {
+                left.insert(step);
+            } else {
+                let help = format!("Say how many there are, with the one that is left: `items: {{ {name}: 2 }}`.");
+                names.misfit(&at, format!("`{name}` has no item that is left"), Some(help));
+            }
+        }
         for (n, told) in self.calls.iter().enumerate() {
             let at = format!("/calls/{n}");
             let Some(step) = names.step(&format!("{at}/step"), Part::Value, &told.step) else { continue };
@@ -335,7 +352,8 @@ impl Story {
                 }
             };
             let Some(members) = items.get_mut(item) else {
-                let help = format!("Say how many there are: `items: {{ {}: {} }}`.", told.step, item.saturating_add(1));
+                let count = item.saturating_add(1).saturating_add(usize::from(left.contains(&step)));
+                let help = format!("Say how many there are: `items: {{ {}: {count} }}`.", told.step);
                 names.misfit(&format!("{at}/item"), format!("`{}` has no item {item}", told.step), Some(help));
                 continue;
             };
@@ -349,7 +367,11 @@ impl Story {
                 course.undone.push((Spot { step, item: told.item, member }, end.into()));
             }
         }
-        course.steps.extend(calls.into_iter().map(|(step, items)| (step, StepCourse::Called(items))));
+        let is_list = |step: usize| sketch.steps[step].items.is_some();
+        course.steps.extend(calls.into_iter().map(|(step, items)| match is_list(step) {
+            true => (step, StepCourse::Listed(List { items, left: left.contains(&step) })),
+            false => (step, StepCourse::Called(items.into_iter().flatten().collect())),
+        }));
         course.stop = match &self.stop {
             None => None,
             Some(StoryStop::Cancelled) => Some(Stop::Cancelled),

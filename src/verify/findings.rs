@@ -165,8 +165,41 @@ pub enum StepCourse {
     Missed,
     /// It was waiting when the run was stopped, or it waits for ever.
     Waiting,
-    /// It called; one entry for a step without items, one for each item that began otherwise.
-    Called(Vec<Vec<MemberCourse>>),
+    /// It called: its members, in the order in which they were tried.
+    Called(Vec<MemberCourse>),
+    /// It called for the items of its list.
+    Listed(List),
+}
+
+impl StepCourse {
+    /// Returns the calls that were made: one for a step without items, otherwise one for each item that began.
+    pub fn calls(&self) -> impl Iterator<Item = (Option<u32>, &[MemberCourse])> {
+        let (one, items): (Option<&[MemberCourse]>, &[Vec<MemberCourse>]) = match self {
+            Self::Called(members) => (Some(members), &[]),
+            Self::Listed(list) => (None, &list.items),
+            Self::Skipped | Self::Unreadable | Self::Waited | Self::Missed | Self::Waiting => (None, &[]),
+        };
+        let one = one.into_iter().map(|members| (None, members));
+        one.chain((0..).zip(items).map(|(item, members)| (Some(item), members.as_slice())))
+    }
+}
+
+/// What a list came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct List {
+    /// The items that began, each with its members in the order in which they were tried.
+    pub items: Vec<Vec<MemberCourse>>,
+    /// There was at least one item more, which never began: the run was stopped, or an item ended badly, before there
+    /// was room for it.
+    pub left: bool,
+}
+
+impl List {
+    /// Returns how many items the list has at least, with one that is left.
+    #[must_use]
+    pub fn count(&self) -> u32 {
+        u32::try_from(self.items.len()).unwrap_or(u32::MAX).saturating_add(u32::from(self.left))
+    }
 }
 
 /// What a member came to.

@@ -6,6 +6,7 @@ use crate::verify::findings::{Answer, Attempt, Part, Problem, Reader, Spot, Undo
 use crate::verify::sketch::{Failing, Member, OnError};
 
 use super::after::{After, Told};
+use super::backward::Undone;
 use super::rules::Rules;
 use super::state::{Attempts, CallEnd, Code, Now, Phase, Stage, State, Verdict};
 
@@ -316,16 +317,17 @@ impl Rules<'_> {
         for (step, item) in state.begun(self.sketch) {
             let Now::Undo(member, next) = state.task(step, item).now else { continue };
             let spot = Spot { step, item, member };
-            for (mut after, end) in self.undo(After::from(state), spot) {
-                after.told.push(Told::PutRight(spot, end));
-                moves.extend(self.after_undo(after, spot, end, next));
+            for mut undone in self.undo(After::from(state), spot) {
+                undone.after.told.push(Told::PutRight(spot, undone.end));
+                moves.extend(self.after_undo(undone, spot, next));
             }
         }
         moves
     }
 
     /// After the undo the fallback is called; not if the undo has failed, nor in a drain.
-    fn after_undo(&self, mut after: After, spot: Spot, end: UndoEnd, next: Option<usize>) -> Vec<After> {
+    fn after_undo(&self, undone: Undone, spot: Spot, next: Option<usize>) -> Vec<After> {
+        let Undone { mut after, end, called } = undone;
         if let Some(next) = next
             && after.state.phase == Phase::Forward
             && (end == UndoEnd::Done || awake(Bug::ExploreFallbackAfterFailedUndo))
@@ -334,7 +336,7 @@ impl Rules<'_> {
         }
         let verdict = verdict(&after.state, spot);
         let passed_over = next.is_none();
-        if passed_over && self.sketch.steps[spot.step].pivot && verdict == Verdict::Unknown {
+        if called && passed_over && self.sketch.steps[spot.step].pivot && verdict == Verdict::Unknown {
             after.problems.push(Problem::PivotUndone((spot.step, spot.member)));
         }
         vec![self.end_task(after, spot, verdict)]

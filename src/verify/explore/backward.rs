@@ -7,6 +7,16 @@ use super::after::{After, Told};
 use super::rules::Rules;
 use super::state::{Phase, Stage, State, Verdict};
 
+/// What an undo came to.
+pub(super) struct Undone {
+    /// The move.
+    pub after: After,
+    /// How it ended.
+    pub end: UndoEnd,
+    /// It was called: all that it reads is there.
+    pub called: bool,
+}
+
 impl Rules<'_> {
     /// The run stops: nothing new begins, and what is under way ends.
     pub fn stop(&self, mut after: After, stop: Stop) -> After {
@@ -68,7 +78,7 @@ impl Rules<'_> {
         let free = owed.iter().filter(|spot| !in_the_way(spot) || awake(Bug::ExploreAnyOrder));
         let mut moves = Vec::new();
         for spot in free {
-            for (mut after, end) in self.undo(After::from(state), *spot) {
+            for Undone { mut after, end, .. } in self.undo(After::from(state), *spot) {
                 after.told.push(Told::Undone(*spot, end));
                 self.judge_undo(state, *spot, &mut after);
                 moves.push(after);
@@ -79,7 +89,7 @@ impl Rules<'_> {
 
     /// A member is undone, or its undo fails for good: because it cannot be called, because there is nothing to undo and
     /// it minds, or because of a fault.
-    pub fn undo(&self, mut after: After, spot: Spot) -> Vec<(After, UndoEnd)> {
+    pub fn undo(&self, mut after: After, spot: Spot) -> Vec<Undone> {
         let member = self.member(spot);
         let Some(undo) = &member.undo else { unreachable!("only a member with an undo is owed") };
         let ix = (spot.step, spot.member);
@@ -92,7 +102,7 @@ impl Rules<'_> {
                 let mut done = after.clone();
                 let tried = done.state.tried_mut(spot);
                 (tried.undo, tried.standing) = (Some(UndoEnd::Done), standing.undone(undo));
-                ends.push((done, UndoEnd::Done));
+                ends.push(Undone { after: done, end: UndoEnd::Done, called: true });
             }
             let mut failed = after;
             failed.state.tried_mut(spot).undo = Some(UndoEnd::Failed);
@@ -100,7 +110,7 @@ impl Rules<'_> {
             if !impossible {
                 failed.fault();
             }
-            ends.push((failed, UndoEnd::Failed));
+            ends.push(Undone { after: failed, end: UndoEnd::Failed, called: !missed });
         }
         ends
     }

@@ -1,6 +1,6 @@
 //! The course of a run: what the moves told on the way to a problem, followed to the run's end, put in order.
 
-use crate::verify::findings::{Course, MemberCourse, Problem, Spot, StepCourse};
+use crate::verify::findings::{Course, List, MemberCourse, Problem, Spot, StepCourse};
 
 use super::after::Told;
 use super::state::State;
@@ -23,6 +23,11 @@ impl Search<'_> {
         }
         for sentence in told {
             tell(&mut course, sentence);
+        }
+        for (step, told) in &mut course.steps {
+            if let StepCourse::Listed(list) = told {
+                list.left = last.steps[*step].items > list.items.len();
+            }
         }
         (problem, course)
     }
@@ -60,15 +65,14 @@ fn tell(course: &mut Course, sentence: Told) {
         Told::Waits(step) => drop(course.steps.insert(step, StepCourse::Waiting)),
         Told::Came(step) => drop(course.steps.insert(step, StepCourse::Waited)),
         Told::Missed(step) => drop(course.steps.insert(step, StepCourse::Missed)),
-        Told::Lists(step) => drop(course.steps.insert(step, StepCourse::Called(Vec::new()))),
+        Told::Lists(step) => drop(course.steps.insert(step, StepCourse::Listed(List::default()))),
         Told::Called(spot) => {
-            let called = MemberCourse { member: spot.member, attempts: Vec::new(), confirm: None, undo: None };
-            let items = items(course, spot.step);
-            if spot.member == 0 {
-                items.push(vec![called]);
-            } else {
-                item(items, spot).push(called);
-            }
+            members(course, spot).push(MemberCourse {
+                member: spot.member,
+                attempts: Vec::new(),
+                confirm: None,
+                undo: None,
+            });
         }
         Told::Tried(spot, attempt) => member(course, spot).attempts.push(attempt),
         Told::Confirmed(spot, answer) => member(course, spot).confirm = Some(answer),
@@ -78,17 +82,23 @@ fn tell(course: &mut Course, sentence: Told) {
     }
 }
 
-fn items(course: &mut Course, step: usize) -> &mut Vec<Vec<MemberCourse>> {
-    let step = course.steps.entry(step).or_insert_with(|| StepCourse::Called(Vec::new()));
-    let StepCourse::Called(items) = step else { unreachable!("only a step that calls has members") };
-    items
-}
-
-fn item(items: &mut [Vec<MemberCourse>], spot: Spot) -> &mut Vec<MemberCourse> {
-    &mut items[spot.item.map_or(0, |item| item as usize)]
+/// Returns what is told of an item, which begins if nothing was, or of a step without items.
+fn members(course: &mut Course, spot: Spot) -> &mut Vec<MemberCourse> {
+    let step = course.steps.entry(spot.step).or_insert_with(|| StepCourse::Called(Vec::new()));
+    match (step, spot.item) {
+        (StepCourse::Called(members), None) => members,
+        (StepCourse::Listed(list), Some(item)) => {
+            let item = item as usize;
+            if item == list.items.len() {
+                list.items.push(Vec::new());
+            }
+            &mut list.items[item]
+        }
+        (step, _) => unreachable!("only a step that calls has members, and only a list has items: {step:?}"),
+    }
 }
 
 fn member(course: &mut Course, spot: Spot) -> &mut MemberCourse {
-    let members = item(items(course, spot.step), spot);
-    members.iter_mut().find(|m| m.member == spot.member).expect("a member is called before anything is told of it")
+    let mut members = members(course, spot).iter_mut();
+    members.find(|m| m.member == spot.member).expect("a member is called before anything is told of it")
 }

@@ -40,6 +40,14 @@ impl Seen {
         Self(bits)
     }
 
+    pub fn of_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+
+    pub fn bits(self) -> u32 {
+        self.0
+    }
+
     fn has(self, what: Aspect) -> bool {
         match what {
             Aspect::Output => self.0 & OUTPUT != 0,
@@ -116,13 +124,41 @@ pub(super) enum Holds {
     Either,
 }
 
+/// A condition with how it comes out. A state remembers many of them, so both are in one number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Choice(u32);
+
+impl Choice {
+    pub fn new(condition: usize, holds: bool) -> Self {
+        let condition = u32::try_from(condition).expect("a definition has no room for so many conditions");
+        Self((condition << 1) | u32::from(holds))
+    }
+
+    pub fn condition(self) -> usize {
+        self.told().0
+    }
+
+    pub fn of_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+
+    pub fn bits(self) -> u32 {
+        self.0
+    }
+
+    /// Returns the condition, and whether it holds.
+    pub fn told(self) -> (usize, bool) {
+        ((self.0 >> 1) as usize, self.0 & 1 == 1)
+    }
+}
+
 /// What is known when something is asked.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Context {
     /// How the steps that are looked at have ended.
     pub seen: Vec<(usize, Seen)>,
     /// The conditions that are decided.
-    pub decided: Vec<(usize, bool)>,
+    pub decided: Vec<Choice>,
 }
 
 impl Context {
@@ -145,8 +181,8 @@ impl Context {
             Truth::Const(holds) => certain(*holds),
             Truth::Open => Holds::Either,
             Truth::Free(condition) => {
-                let known = self.decided.iter().find(|(known, _)| known == condition);
-                known.map_or(Holds::Either, |(_, holds)| certain(*holds))
+                let known = self.decided.iter().find(|known| known.condition() == *condition);
+                known.map_or(Holds::Either, |known| certain(known.told().1))
             }
             Truth::Has(step, what) => certain(self.is_there(*step, *what, own)),
             Truth::Via(step, member) => certain(self.of(*step).is_by(*member)),

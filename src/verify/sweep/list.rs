@@ -18,7 +18,7 @@ use super::spot::End;
 use super::step::{At, Ended, Mark, Way, effect, ending_of, may_have_happened, settle};
 use super::{Class, Cost};
 use crate::teeth::{Bug, awake};
-use crate::verify::findings::{MemberCourse, MemberIx, Problem, Spot, StepCourse, UndoEnd};
+use crate::verify::findings::{List, MemberCourse, MemberIx, Problem, Spot, StepCourse, UndoEnd};
 use crate::verify::sketch::{OnError, Sketch, Step, StepEnding};
 
 /// More items than this side by side come to nothing that so many do not come to: each further one can end as one of them.
@@ -55,7 +55,12 @@ struct Listed {
 }
 
 /// What an item is told by.
-type Told = (Vec<MemberCourse>, Vec<(Spot, UndoEnd)>);
+#[derive(Debug)]
+struct Told {
+    members: Vec<MemberCourse>,
+    undos: Vec<(Spot, UndoEnd)>,
+    drained: bool,
+}
 
 /// The items of a list, the last first.
 #[derive(Clone, Debug)]
@@ -127,13 +132,13 @@ pub(super) fn ways(
     }
     let mut ways = Vec::new();
     for (list, courses) in &lists {
-        for (ending, drained) in endings(step, list) {
+        for Over { ending, drained, left } in endings(step, list) {
             let end = Ended { ending, via: None, drained, pivot_past: list.past };
             let mark = |(cost, told): &(Cost, Chain)| {
-                let (told, undos) = told.in_order();
+                let (told, undos) = told.in_order(step, left);
                 Mark { cost: *cost, told, undos }
             };
-            let (told, undos) = courses.told.in_order();
+            let (told, undos) = courses.told.in_order(step, left);
             ways.push(Way {
                 effect: effect(slots, s, step, end, list.incomplete, &list.facts),
                 cost: courses.cost,
@@ -160,7 +165,7 @@ fn kinds(
     for end in ends {
         let cost = Cost::of(end.faults, true);
         for one in settle(sketch, slots, s, end, context, class) {
-            let told = Rc::new((end.told.clone(), one.undos));
+            let told = Rc::new(Told { members: end.told.clone(), undos: one.undos, drained: end.drained });
             let marks = one.problems.into_iter().map(|problem| (problem, (cost, Rc::clone(&told)))).collect();
             let courses = Courses { cost, told, owed: one.owed, marks };
             let ending = ending_of(end.verdict);
@@ -206,15 +211,24 @@ fn counted(step: &Step) -> u32 {
     if step.let_in || awake(Bug::SweepTwoPlacesCounted) { PLACES } else { COUNTED }
 }
 
-/// Returns how a list ends of which these items have begun, and whether in a drain: it has no more, or the run was stopped
-/// before the others began. These begin as soon as there is room, unless a service has to let them in; so as many as there
-/// are places are under way then.
-fn endings(step: &Step, list: &Listed) -> Vec<(StepEnding, bool)> {
+/// How a list ends.
+struct Over {
+    ending: StepEnding,
+    drained: bool,
+    /// There is an item more, which never began.
+    left: bool,
+}
+
+/// Returns how a list ends of which these items have begun: it has no more, or the run was stopped before the others
+/// began. These begin as soon as there is room, unless a service has to let them in; so as many as there are places are
+/// under way then.
+fn endings(step: &Step, list: &Listed) -> Vec<Over> {
     let whole = if step.on_error == OnError::Continue { StepEnding::Ok } else { list.bad.unwrap_or(StepEnding::Ok) };
-    let mut endings = vec![(whole, list.drained)];
+    let mut endings = vec![Over { ending: whole, drained: list.drained, left: false }];
     let full = list.drained && (list.busy == step.concurrency.min(counted(step)) || awake(Bug::SweepPlaceLeftEmpty));
     if !list.over && (full || step.let_in || awake(Bug::SweepStoppedBeforeItems)) && !awake(Bug::SweepNoItemLeft) {
-        endings.push((list.bad.unwrap_or(StepEnding::Failed), true));
+        let left = !awake(Bug::SweepLeftItemNotTold);
+        endings.push(Over { ending: list.bad.unwrap_or(StepEnding::Failed), drained: true, left });
     }
     endings
 }
@@ -241,8 +255,8 @@ fn after(courses: &Courses<Chain>, item: &Courses<Rc<Told>>) -> Courses<Chain> {
 }
 
 impl Chain {
-    /// Tells the items, the first first.
-    fn in_order(&self) -> (StepCourse, Vec<(Spot, UndoEnd)>) {
+    /// Tells the items, the first first, of a list with or without an item that is left.
+    fn in_order(&self, step: &Step, left: bool) -> (StepCourse, Vec<(Spot, UndoEnd)>) {
         let mut items = Vec::new();
         let mut at = self;
         while let Some(link) = &at.0 {
@@ -250,11 +264,17 @@ impl Chain {
             at = &link.1;
         }
         items.reverse();
-        let numbered = |(nth, item): (usize, &&Rc<Told>)| {
-            let item_ix = Some(u32::try_from(nth).unwrap_or(u32::MAX));
-            item.1.iter().map(|(spot, end)| (Spot { item: item_ix, ..*spot }, *end)).collect::<Vec<_>>()
+        // What is left waits for a place, so each has somebody in it: those that were not counted end as the last did.
+        if let (true, false, Some(last)) = (left, step.let_in, items.last().copied()) {
+            let busy = items.iter().filter(|item| item.drained).count();
+            items.extend(std::iter::repeat_n(last, (step.concurrency as usize).saturating_sub(busy)));
+        }
+        let numbered = |(item, told): (u32, &&Rc<Told>)| {
+            let of_item = |(spot, end): &(Spot, UndoEnd)| (Spot { item: Some(item), ..*spot }, *end);
+            told.undos.iter().map(of_item).collect::<Vec<_>>()
         };
-        let undos = items.iter().enumerate().flat_map(numbered).collect();
-        (StepCourse::Called(items.iter().map(|item| item.0.clone()).collect()), undos)
+        let undos = (0..).zip(&items).flat_map(numbered).collect();
+        let items = items.iter().map(|item| item.members.clone()).collect();
+        (StepCourse::Listed(List { items, left }), undos)
     }
 }

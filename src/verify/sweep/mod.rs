@@ -7,6 +7,7 @@
 
 mod context;
 mod facts;
+mod layer;
 mod list;
 mod pass;
 mod spot;
@@ -47,6 +48,8 @@ struct Cost(u64);
 
 impl Cost {
     const NONE: Self = Self(0);
+    /// More than any course costs: there is none.
+    const NEVER: Self = Self(u64::MAX);
 
     fn of(faults: u32, begun: bool) -> Self {
         Self((u64::from(faults) << 32) + u64::from(begun))

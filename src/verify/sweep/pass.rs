@@ -4,51 +4,16 @@ use crate::teeth::{Bug, awake};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use super::context::Context;
+use indexmap::IndexSet;
+
+use super::context::{Choice, Context};
 use super::facts::Slots;
-use super::state::{Fold, Mode, Readers, State};
+use super::layer::{Ahead, Asked, Front, Layer, Move, Turns, WayIx, number};
+use super::state::{Fold, Folds, Mode, Readers, State};
 use super::step::{At, Mark, Way, Ways, ways};
 use super::{Class, Cost, Lookup};
 use crate::verify::findings::{Course, Found, LimitReached, Part, Person, Problem, Reader, StepCourse, Stop};
 use crate::verify::sketch::{Sketch, Step};
-
-/// The cheapest way on to each kind of end, in the order of [`At`].
-type Ahead = [Option<Cost>; 3];
-
-/// Conditions with their answers.
-type Decided = Vec<(usize, bool)>;
-
-/// The states between two steps.
-#[derive(Default)]
-struct Layer {
-    index: Lookup<State, usize>,
-    states: Vec<State>,
-    /// The cheapest way to each, with the state it came from.
-    reached: Vec<(Cost, usize)>,
-    /// What the next step can do in each, and what is known of it there.
-    moves: Vec<(Vec<Move>, Contexts)>,
-    ahead: Vec<Ahead>,
-}
-
-/// What is known of a step, with the conditions that it decides for that.
-type Contexts = Vec<(Rc<Ways>, Rc<Decided>)>;
-
-/// What is done with a step on the way from one state to the next.
-#[derive(Clone)]
-struct Move {
-    /// The state that it leads to, by its place in the next layer.
-    to: usize,
-    /// Nothing for a step that is not begun.
-    way: Option<Rc<Way>>,
-    /// The conditions that it decides.
-    decides: Rc<Decided>,
-}
-
-impl Move {
-    fn cost(&self) -> Cost {
-        self.way.as_ref().map_or(Cost::NONE, |way| way.cost)
-    }
-}
 
 /// Where the best course to a problem leads through.
 #[derive(Clone)]
@@ -59,17 +24,47 @@ struct Through {
     /// What the step does there; nothing for a problem of the end itself.
     step: Option<(Move, Mark)>,
     /// The conditions that the output decides.
-    decides: Decided,
+    decides: Vec<Choice>,
     aim: Option<At>,
 }
 
-type Known = Lookup<(usize, bool, Context, Class), Rc<Ways>>;
+/// What can become of steps, each thing with its number.
+#[derive(Default)]
+struct Known {
+    index: Lookup<(usize, bool, Context, Class), u32>,
+    /// With the number of the first of the ways.
+    contexts: Vec<(Rc<Ways>, usize)>,
+    ways: Vec<Rc<Way>>,
+    choices: IndexSet<Vec<Choice>>,
+}
+
+impl Known {
+    fn add(&mut self, found: Ways) -> u32 {
+        let found = Rc::new(found);
+        self.contexts.push((Rc::clone(&found), self.ways.len()));
+        self.ways.extend(found.ways.iter().cloned());
+        number(self.contexts.len() - 1)
+    }
+
+    fn way(&self, step: &Move) -> Option<&Rc<Way>> {
+        step.way.map(|way| &self.ways[way.get() as usize - 1])
+    }
+
+    fn cost(&self, step: &Move) -> Cost {
+        self.way(step).map_or(Cost::NONE, |way| way.cost)
+    }
+
+    fn choice(&mut self, choice: Vec<Choice>) -> u32 {
+        number(self.choices.insert_full(choice).0)
+    }
+}
 
 pub(super) struct Pass<'a> {
     sketch: &'a Sketch,
     limit: u64,
     slots: Slots,
     readers: Readers,
+    folds: Folds,
     known: Known,
     layers: Vec<Layer>,
     states: u64,
@@ -78,14 +73,23 @@ pub(super) struct Pass<'a> {
 impl<'a> Pass<'a> {
     pub fn new(sketch: &'a Sketch, limit: u64) -> Self {
         let (slots, readers) = (Slots::new(sketch), Readers::new(sketch));
-        Self { sketch, limit, slots, readers, known: Known::default(), layers: Vec::new(), states: 0 }
+        Self {
+            sketch,
+            limit,
+            slots,
+            readers,
+            folds: Folds::default(),
+            known: Known::default(),
+            layers: Vec::new(),
+            states: 0,
+        }
     }
 
     pub fn run(mut self) -> Result<Found, LimitReached> {
-        self.forward()?;
+        let last = self.forward()?;
         let mut best: BTreeMap<Problem, Through> = BTreeMap::new();
         let mut found = Found::default();
-        self.ends(&mut best);
+        self.ends(last, &mut best);
         self.backward(&mut best, &mut found);
         found.problems = best.into_iter().map(|(problem, through)| (problem, self.course(&through))).collect();
         found.states = self.states;
@@ -93,102 +97,91 @@ impl<'a> Pass<'a> {
     }
 
     /// Adds a state, or a cheaper way to it, to a layer. Returns its place there.
-    fn add(&mut self, layer: &mut Layer, state: State, cost: Cost, from: usize) -> Result<usize, LimitReached> {
-        if let Some(&at) = layer.index.get(&state) {
-            if cost < layer.reached[at].0 {
-                layer.reached[at] = (cost, from);
-            }
-            return Ok(at);
-        }
-        self.states += 1;
-        if self.states > self.limit {
-            return Err(LimitReached { states: self.limit });
-        }
-        let at = layer.states.len();
-        layer.index.insert(state.clone(), at);
-        layer.states.push(state);
-        layer.reached.push((cost, from));
-        Ok(at)
+    fn add(&mut self, layer: &mut Front, state: State, cost: Cost, from: usize) -> Result<u32, LimitReached> {
+        let (at, is_new) = layer.add(&state, cost, from);
+        self.states += u64::from(is_new);
+        if self.states > self.limit { Err(LimitReached { states: self.limit }) } else { Ok(at) }
     }
 
-    fn forward(&mut self) -> Result<(), LimitReached> {
-        let mut layer = Layer::default();
+    /// Goes through all steps, and returns the states at the end.
+    fn forward(&mut self) -> Result<Front, LimitReached> {
+        let mut front = Front::default();
         for mode in Mode::ALL {
             if mode == Mode::Output && self.sketch.output.is_empty() {
                 continue;
             }
             let cost = if mode == Mode::Cancelled { Cost::of(1, false) } else { Cost::NONE };
-            self.add(&mut layer, State::begin(mode, self.slots.none()), cost, 0)?;
+            self.add(&mut front, State::begin(mode, self.slots.none()), cost, 0)?;
         }
+        let facts = self.slots.none().len();
+        let (mut moves, mut asked) = (Vec::new(), Vec::new());
         for place in 0..self.sketch.order.len() {
-            let mut next = Layer::default();
-            let mut all = Vec::with_capacity(layer.states.len());
-            for (at, state) in layer.states.iter().enumerate() {
-                all.push(self.moves(place, state, at, layer.reached[at].0, &mut next)?);
+            let (mut next, mut turns) = (Front::default(), Turns::default());
+            for (at, (state, cost)) in front.states(facts).enumerate() {
+                self.turn(place, &state, at, cost, &mut next, (&mut moves, &mut asked))?;
+                turns.add(&mut moves, &mut asked);
             }
-            // No state is added to it any more, so none is looked for.
-            (layer.moves, layer.index) = (all, Lookup::default());
-            self.layers.push(std::mem::replace(&mut layer, next));
+            self.layers.push(std::mem::replace(&mut front, next).passed(turns));
         }
-        self.layers.push(layer);
-        Ok(())
+        Ok(front)
     }
 
-    /// Returns everything that the step at `place` can do in a state, which adds to the next layer; with what is known of
-    /// its contexts, and the conditions that each of them decides.
-    fn moves(
+    /// Finds everything that the step at `place` can do in a state, which adds to the next layer; with what is known of it
+    /// there, and the conditions that are decided for that.
+    fn turn(
         &mut self,
         place: usize,
         state: &State,
         at: usize,
         cost: Cost,
-        next: &mut Layer,
-    ) -> Result<(Vec<Move>, Contexts), LimitReached> {
+        next: &mut Front,
+        (moves, asked): (&mut Vec<Move>, &mut Vec<Asked>),
+    ) -> Result<(), LimitReached> {
         let s = self.sketch.order[place];
         let mut rest = state.clone();
-        let fold = rest.take(s);
-        let mut moves = Vec::new();
-        let mut contexts = Vec::new();
+        let fold = rest.take(&self.folds, s);
         if (fold.blocked || state.mode.stops_midway())
             && let Some(to) = self.not_begun(place, s, &rest, fold.blocked)
         {
             let to = self.add(next, to, cost, at)?;
-            moves.push(Move { to, way: None, decides: Rc::default() });
+            moves.push(Move { to, way: None, decides: self.known.choice(Vec::new()) });
         }
         if !fold.blocked {
-            for decides in self.decisions(s, &rest, &fold) {
-                let known = self.ways_of(s, state.mode, &fold, &rest, &decides);
-                let decides = Rc::new(decides);
-                for way in &known.ways {
-                    let Some(to) = self.after(place, s, &rest, &decides, way) else { continue };
+            for choice in self.decisions(s, &rest, &fold) {
+                let ways = self.ways_of(s, state.mode, &fold, &rest, &choice);
+                let (known, first) = self.known.contexts[ways as usize].clone();
+                let decides = self.known.choice(choice.clone());
+                for (nth, way) in known.ways.iter().enumerate() {
+                    let Some(to) = self.after(place, s, &rest, &choice, way) else { continue };
                     let to = self.add(next, to, cost.and(way.cost), at)?;
-                    moves.push(Move { to, way: Some(Rc::clone(way)), decides: Rc::clone(&decides) });
+                    moves.push(Move { to, way: WayIx::new(number(first + nth + 1)), decides });
                 }
-                contexts.push((known, decides));
+                asked.push(Asked { ways, decides });
             }
         }
-        Ok((moves, contexts))
+        Ok(())
     }
 
-    fn not_begun(&self, place: usize, s: usize, rest: &State, blocked: bool) -> Option<State> {
+    fn not_begun(&mut self, place: usize, s: usize, rest: &State, blocked: bool) -> Option<State> {
         // Where nothing stops the run midway, only a parked step keeps another from beginning.
         if !rest.mode.stops_midway() && !rest.parked {
             return None;
         }
         let mut to = rest.clone();
         to.kept |= to.mode == Mode::Cancelled && !blocked;
-        to.show(self.sketch, &self.readers, s, None);
+        to.show(self.sketch, &self.readers, &mut self.folds, s, None);
         to.forget(&self.readers, place);
         Some(to)
     }
 
     /// Returns the choices for the conditions that a step asks and that are open.
-    fn decisions(&self, s: usize, rest: &State, fold: &Fold) -> Vec<Vec<(usize, bool)>> {
+    fn decisions(&self, s: usize, rest: &State, fold: &Fold) -> Vec<Vec<Choice>> {
         let step = &self.sketch.steps[s];
         if self.is_skipped(step, fold) {
             return vec![Vec::new()];
         }
-        let open = self.readers.asks[s].iter().filter(|asked| !rest.decided.iter().any(|(known, _)| known == *asked));
+        let open =
+            self.readers.asks[s].iter().filter(|asked| !rest.decided.iter().any(|known| known.condition() == **asked));
         choices(open)
     }
 
@@ -196,25 +189,25 @@ impl<'a> Pass<'a> {
         fold.skipped && !step.needs.is_empty()
     }
 
-    fn ways_of(&mut self, s: usize, mode: Mode, fold: &Fold, rest: &State, decides: &[(usize, bool)]) -> Rc<Ways> {
+    fn ways_of(&mut self, s: usize, mode: Mode, fold: &Fold, rest: &State, decides: &[Choice]) -> u32 {
         let asks = &self.readers.asks[s];
-        let mut decided: Vec<(usize, bool)> =
-            rest.decided.iter().chain(decides).copied().filter(|(condition, _)| asks.contains(condition)).collect();
+        let mut decided: Vec<Choice> =
+            rest.decided.iter().chain(decides).copied().filter(|known| asks.contains(&known.condition())).collect();
         decided.sort_unstable();
         let context = Context { seen: fold.seen.clone(), decided };
         let class = if mode == Mode::Straight { Class::Completed } else { Class::Undone };
         let skipped = self.is_skipped(&self.sketch.steps[s], fold);
         let key = (s, skipped, context, class);
-        if let Some(known) = self.known.get(&key) {
-            return Rc::clone(known);
+        if let Some(known) = self.known.index.get(&key) {
+            return *known;
         }
-        let found = Rc::new(ways(self.sketch, &self.slots, s, skipped, &key.2, class));
-        self.known.insert(key, Rc::clone(&found));
+        let found = self.known.add(ways(self.sketch, &self.slots, s, skipped, &key.2, class));
+        self.known.index.insert(key, found);
         found
     }
 
     /// Returns the state after a step ended in some way; nothing if that is no run of the state's mode.
-    fn after(&self, place: usize, s: usize, rest: &State, decides: &[(usize, bool)], way: &Way) -> Option<State> {
+    fn after(&mut self, place: usize, s: usize, rest: &State, decides: &[Choice], way: &Way) -> Option<State> {
         let effect = &way.effect;
         let mut to = rest.clone();
         match to.mode {
@@ -241,29 +234,23 @@ impl<'a> Pass<'a> {
         to.decided.extend(decides);
         to.decided.sort_unstable();
         Slots::add(&mut to.facts, &effect.facts);
-        to.show(self.sketch, &self.readers, s, Some((effect.seen, effect.skipped, effect.satisfies)));
+        let seen = Some((effect.seen, effect.skipped, effect.satisfies));
+        to.show(self.sketch, &self.readers, &mut self.folds, s, seen);
         to.forget(&self.readers, place);
         Some(to)
     }
 
     /// Says of each last state which ends it is, and notes the problems of the end itself.
-    fn ends(&mut self, best: &mut BTreeMap<Problem, Through>) {
+    fn ends(&mut self, last: Front, best: &mut BTreeMap<Problem, Through>) {
         let layer = self.sketch.order.len();
-        let last = &self.layers[layer];
-        let mut ahead = Vec::with_capacity(last.states.len());
-        for (at, state) in last.states.iter().enumerate() {
-            let (missing, readable) = self.output(state);
-            let is_end = match state.mode {
-                Mode::Straight => state.parked || readable,
-                Mode::Fails => state.kept,
-                Mode::Cancelled => state.kept || (state.rests && !state.pivot),
-                Mode::Output => !missing.is_empty(),
-            };
+        let mut ahead = Vec::new();
+        for (at, (state, cost)) in last.states(self.slots.none().len()).enumerate() {
+            let (missing, readable) = self.output(&state);
+            let is_end = state.is_end(readable, !missing.is_empty());
             let judged = is_end && !state.unjudged;
             let undone = is_end && state.mode != Mode::Straight && !state.pivot;
-            ahead.push([is_end, judged, undone].map(|is| is.then_some(Cost::NONE)));
-            let through =
-                Through { cost: last.reached[at].0, layer, state: at, step: None, decides: Vec::new(), aim: None };
+            ahead.push(Ahead::end(is_end, judged, undone));
+            let through = Through { cost, layer, state: at, step: None, decides: Vec::new(), aim: None };
             if is_end && state.mode == Mode::Output {
                 for (problem, decides) in missing {
                     note(best, &problem, through.cost, || Through { decides, ..through.clone() });
@@ -277,17 +264,19 @@ impl<'a> Pass<'a> {
                 }
             }
         }
-        self.layers[layer].ahead = ahead;
+        let mut last = last.passed(Turns::default());
+        last.lead_on(ahead);
+        self.layers.push(last);
     }
 
     /// Returns what the output may miss, each with the conditions that it takes, and whether it can be made.
-    fn output(&self, state: &State) -> (Vec<(Problem, Decided)>, bool) {
+    fn output(&self, state: &State) -> (Vec<(Problem, Vec<Choice>)>, bool) {
         if state.mode.stops_midway() || state.parked {
             return (Vec::new(), false);
         }
         // A condition that nobody asked before is decided now, the same way wherever it stands.
         let asks = &self.readers.output_asks;
-        let open = asks.iter().filter(|asked| !state.decided.iter().any(|(known, _)| known == *asked));
+        let open = asks.iter().filter(|asked| !state.decided.iter().any(|known| known.condition() == **asked));
         let (mut all, mut readable) = (Vec::new(), false);
         for decides in choices(open) {
             let decided = state.decided.iter().chain(&decides).copied().collect();
@@ -302,21 +291,20 @@ impl<'a> Pass<'a> {
     fn backward(&mut self, best: &mut BTreeMap<Problem, Through>, found: &mut Found) {
         for place in (0..self.sketch.order.len()).rev() {
             let layer = &self.layers[place];
-            let mut all = Vec::with_capacity(layer.states.len());
-            for (at, (moves, contexts)) in layer.moves.iter().enumerate() {
-                let mut ahead: Ahead = [None; 3];
+            let mut all = Vec::with_capacity(layer.len());
+            for at in 0..layer.len() {
+                let mut ahead = Ahead::NONE;
                 let mut stopped = false;
-                for step in moves {
-                    let on = self.layers[place + 1].ahead[step.to];
-                    stopped |= on[0].is_some() && step.way.as_ref().is_some_and(|way| way.effect.drained);
-                    for (best, on) in ahead.iter_mut().zip(on) {
-                        let Some(on) = on.map(|on| on.and(step.cost())) else { continue };
-                        *best = Some(best.map_or(on, |known| known.min(on)));
-                    }
+                for step in layer.moves(at) {
+                    let on = self.layers[place + 1].ahead(step.to);
+                    let way = self.known.way(step);
+                    stopped |= on.to(At::Any).is_some() && way.is_some_and(|way| way.effect.drained);
+                    ahead.improve(on, self.known.cost(step));
                     self.look(place, at, step, on, best, found);
                 }
-                if ahead[0].is_some() {
-                    for (context, _) in contexts {
+                let known = |asked: &Asked| &self.known.contexts[asked.ways as usize].0;
+                if ahead.to(At::Any).is_some() {
+                    for context in layer.asked(at).iter().map(known) {
                         found.reached.extend(context.parts.iter().copied());
                         if stopped || awake(Bug::SweepDrainedPartsCount) {
                             found.reached.extend(context.drained.iter().copied());
@@ -324,12 +312,12 @@ impl<'a> Pass<'a> {
                         found.persons.extend(context.persons.iter().copied());
                     }
                 }
-                if let Some((_, decides)) = contexts.iter().find(|(context, _)| context.for_ever) {
-                    self.for_ever(place, at, decides, best);
+                if let Some(asked) = layer.asked(at).iter().find(|asked| known(asked).for_ever) {
+                    self.for_ever(place, at, asked.decides, best);
                 }
                 all.push(ahead);
             }
-            self.layers[place].ahead = all;
+            self.layers[place].lead_on(all);
         }
     }
 
@@ -339,14 +327,14 @@ impl<'a> Pass<'a> {
         place: usize,
         state: usize,
         step: &Move,
-        on: Ahead,
+        on: &Ahead,
         best: &mut BTreeMap<Problem, Through>,
         found: &mut Found,
     ) {
-        let Some(way) = &step.way else { return };
+        let Some(way) = self.known.way(step) else { return };
         let s = self.sketch.order[place];
-        let mode = self.layers[place].states[state].mode;
-        if on[0].is_some() {
+        let mode = self.layers[place].mode(state);
+        if on.to(At::Any).is_some() {
             if way.effect.parks && mode == Mode::Straight {
                 found.persons.insert(Person::Parked(s));
             }
@@ -354,30 +342,30 @@ impl<'a> Pass<'a> {
                 found.persons.insert(Person::PastPivot(s));
             }
         }
-        if on[2].is_some() {
+        if on.to(At::Undone).is_some() {
             found.reached.extend(way.owed.iter().map(|member| Part::Undo(*member)));
             found.persons.extend(way.owed.iter().map(|member| Person::UndoFails(*member)));
         }
         for ((problem, at), mark) in &way.marks {
-            let Some(on) = on[*at as usize] else { continue };
-            let cost = self.layers[place].reached[state].0.and(mark.cost).and(on);
+            let Some(on) = on.to(*at) else { continue };
+            let cost = self.layers[place].cost(state).and(mark.cost).and(on);
             note(best, problem, cost, || Through {
                 cost,
                 layer: place,
                 state,
-                step: Some((step.clone(), mark.clone())),
+                step: Some((*step, mark.clone())),
                 decides: Vec::new(),
                 aim: Some(*at),
             });
         }
     }
 
-    fn for_ever(&self, place: usize, state: usize, decides: &Rc<Decided>, best: &mut BTreeMap<Problem, Through>) {
-        let cost = self.layers[place].reached[state].0;
+    fn for_ever(&self, place: usize, state: usize, decides: u32, best: &mut BTreeMap<Problem, Through>) {
+        let cost = self.layers[place].cost(state);
         note(best, &Problem::WaitsForEver(self.sketch.order[place]), cost, || {
             let mark = Mark { cost: Cost::of(0, true), told: StepCourse::Waiting, undos: Vec::new() };
             // It leads nowhere.
-            let step = Some((Move { to: usize::MAX, way: None, decides: Rc::clone(decides) }, mark));
+            let step = Some((Move { to: u32::MAX, way: None, decides }, mark));
             Through { cost, layer: place, state, step, decides: Vec::new(), aim: None }
         });
     }
@@ -387,14 +375,15 @@ impl<'a> Pass<'a> {
         let mut course = Course { faults: through.cost.faults(), ..Course::default() };
         let mut back = Vec::new();
         let (mut layer, mut at) = (through.layer, through.state);
-        let mode = self.layers[layer].states[at].mode;
+        let mode = self.layers[layer].mode(at);
         while layer > 0 {
-            let (cost, from) = self.layers[layer].reached[at];
-            let before = self.layers[layer - 1].reached[from].0;
-            let mut moves = self.layers[layer - 1].moves[from].0.iter();
-            back.extend(
-                moves.find(|step| step.to == at && before.and(step.cost()) == cost).map(|step| (layer - 1, step)),
-            );
+            let (cost, from) = (self.layers[layer].cost(at), self.layers[layer].from(at));
+            let before = self.layers[layer - 1].cost(from);
+            let mut moves = self.layers[layer - 1].moves(from).iter();
+            // The way on was noted with the cost of one of these moves, added to what its state had cost; that was never
+            // lowered later, because a layer is complete before the next one is made.
+            let step = moves.find(|step| step.to as usize == at && before.and(self.known.cost(step)) == cost);
+            back.push((layer - 1, step.expect("a state is reached by a move of the state that it came from")));
             (layer, at) = (layer - 1, from);
         }
         for (place, step) in back.into_iter().rev() {
@@ -404,16 +393,17 @@ impl<'a> Pass<'a> {
             self.tell(&mut course, through.layer, mode, step, Some(mark));
         }
         if let (Some((step, _)), Some(aim)) = (&through.step, through.aim) {
-            let mut at = step.to;
+            let mut at = step.to as usize;
             for place in through.layer + 1..self.sketch.order.len() {
-                let on = |step: &Move| Some(self.layers[place + 1].ahead[step.to][aim as usize]?.and(step.cost()));
-                let moves = self.layers[place].moves[at].0.iter();
+                let next = &self.layers[place + 1];
+                let on = |step: &Move| Some(next.ahead(step.to).to(aim)?.and(self.known.cost(step)));
+                let moves = self.layers[place].moves(at).iter();
                 let Some(step) = moves.filter(|step| on(step).is_some()).min_by_key(|step| on(step)) else { break };
                 self.tell(&mut course, place, mode, step, None);
-                at = step.to;
+                at = step.to as usize;
             }
         }
-        course.conditions.extend(through.decides.iter().copied());
+        course.conditions.extend(through.decides.iter().map(|choice| choice.told()));
         course.stop = match mode {
             // Which step stopped it was noted when it was told.
             Mode::Straight | Mode::Fails => course.stop,
@@ -427,9 +417,10 @@ impl<'a> Pass<'a> {
 
     fn tell(&self, course: &mut Course, place: usize, mode: Mode, step: &Move, mark: Option<&Mark>) {
         let s = self.sketch.order[place];
-        course.conditions.extend(step.decides.iter().copied());
+        let choice = &self.known.choices[step.decides as usize];
+        course.conditions.extend(choice.iter().map(|choice| choice.told()));
         let told = mark.map(|mark| (&mark.told, &mark.undos));
-        let way = step.way.as_ref();
+        let way = self.known.way(step);
         let Some((told, undos)) = told.or_else(|| way.map(|way| (&way.told, &way.undos))) else { return };
         course.steps.insert(s, told.clone());
         course.undone.extend(undos.iter().copied());
@@ -440,10 +431,10 @@ impl<'a> Pass<'a> {
 }
 
 /// Returns every way to decide conditions.
-fn choices<'a>(conditions: impl Iterator<Item = &'a usize>) -> Vec<Vec<(usize, bool)>> {
+fn choices<'a>(conditions: impl Iterator<Item = &'a usize>) -> Vec<Vec<Choice>> {
     conditions.fold(vec![Vec::new()], |choices, condition| {
-        let decided = |choice: Vec<(usize, bool)>| {
-            [true, false].map(|answer| choice.iter().copied().chain([(*condition, answer)]).collect())
+        let decided = |choice: Vec<Choice>| {
+            [true, false].map(|holds| choice.iter().copied().chain([Choice::new(*condition, holds)]).collect())
         };
         choices.into_iter().flat_map(decided).collect()
     })

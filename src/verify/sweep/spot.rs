@@ -446,7 +446,7 @@ impl<'a> Search<'a> {
             let problems: BTreeSet<Problem> = node.problems.iter().cloned().chain(one.problems).collect();
             let Some(trace) = one.after else {
                 let failed = Node { incomplete: true, problems, ..node.clone() };
-                let failed = self.pivot_undone(failed, to, true);
+                let failed = if one.called { self.pivot_undone(failed, to, true) } else { failed };
                 self.end(failed, Verdict::Unknown, false, false, with(UndoEnd::Failed), cost + one.faults);
                 continue;
             };
@@ -487,6 +487,8 @@ impl<'a> Search<'a> {
 
 /// What an undo can come to.
 pub(super) struct Undone {
+    /// It was called: all that it reads is there.
+    pub called: bool,
     /// The world after it; nothing if it failed.
     pub after: Option<Trace>,
     pub faults: usize,
@@ -510,7 +512,7 @@ impl Undoing<'_> {
         let (missing, avoidable) = context.missing(&self.undo.reads, Reader::Undo(self.ix), self.own);
         let mut all = Vec::new();
         if !missing.is_empty() {
-            all.push(Undone { after: None, faults: 0, problems: missing });
+            all.push(Undone { called: false, after: None, faults: 0, problems: missing });
         }
         if !avoidable {
             return all;
@@ -518,12 +520,13 @@ impl Undoing<'_> {
         // A request that arrives before the undo might as well have arrived at once, but for one that a confirm did not
         // see yet.
         let arrived = trace.landed().filter(|_| self.denied && !awake(Bug::SweepNothingLandsAfterAsking));
+        let mut came_to = |after, faults| all.push(Undone { called: true, after, faults, problems: Vec::new() });
         for trace in std::iter::once(trace).chain(arrived) {
             if trace.can_be_undone(self.member, self.undo) || awake(Bug::SweepAbsenceIsFine) {
-                all.push(Undone { after: Some(trace.undone(self.undo)), faults: 0, problems: Vec::new() });
-                all.push(Undone { after: None, faults: 1, problems: Vec::new() });
+                came_to(Some(trace.undone(self.undo)), 0);
+                came_to(None, 1);
             } else {
-                all.push(Undone { after: None, faults: 0, problems: Vec::new() });
+                came_to(None, 0);
             }
         }
         all

@@ -3,8 +3,11 @@
 use crate::teeth::{Bug, awake};
 use std::collections::BTreeMap;
 
-use super::context::{Look, Seen, looks_of_reads, looks_of_truth};
+use indexmap::IndexSet;
+
+use super::context::{Choice, Look, Seen, looks_of_reads, looks_of_truth};
 use super::facts::Facts;
+use super::layer::number;
 use crate::verify::sketch::{Act, Decision, OnSkip, Sketch};
 
 /// How a run goes, promised at its beginning.
@@ -41,8 +44,26 @@ pub(super) struct Fold {
     pub seen: Vec<(usize, Seen)>,
 }
 
+/// A fold by its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FoldIx(u32);
+
+/// Every fold that some state has. There are few, and a state has many, so that a state has their numbers.
+#[derive(Debug, Default)]
+pub(super) struct Folds(IndexSet<Fold, foldhash::fast::FixedState>);
+
+impl Folds {
+    fn get(&self, ix: FoldIx) -> &Fold {
+        &self.0[ix.0 as usize]
+    }
+
+    fn add(&mut self, fold: Fold) -> FoldIx {
+        FoldIx(number(self.0.insert_full(fold).0))
+    }
+}
+
 /// What is remembered of the steps that had their turn.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct State {
     pub mode: Mode,
     /// The promise of the mode was kept: a step has failed, or something is left for the cancel to stop.
@@ -56,8 +77,9 @@ pub(super) struct State {
     /// Nothing is said of the end.
     pub unjudged: bool,
     /// The conditions that are decided and asked again.
-    pub decided: Vec<(usize, bool)>,
-    pub folds: Vec<Fold>,
+    pub decided: Vec<Choice>,
+    /// Those of steps that have not had their turn, in the order of their steps.
+    pub folds: Vec<FoldIx>,
     /// What the output looks at.
     pub output: Vec<(usize, Seen)>,
     pub facts: Facts,
@@ -155,25 +177,30 @@ impl State {
     }
 
     /// Takes out what a step sees whose turn it is.
-    pub fn take(&mut self, step: usize) -> Fold {
-        match self.folds.iter().position(|fold| fold.step == step) {
-            Some(at) => self.folds.remove(at),
+    pub fn take(&mut self, folds: &Folds, step: usize) -> Fold {
+        match self.folds.iter().position(|fold| folds.get(*fold).step == step) {
+            Some(at) => folds.get(self.folds.remove(at)).clone(),
             None => Fold { step, blocked: false, skipped: true, seen: Vec::new() },
         }
     }
 
     /// Shows how `step` ended to those that need it; nothing if it was not begun or did not end in time.
-    pub fn show(&mut self, sketch: &Sketch, readers: &Readers, step: usize, seen: Option<(Seen, bool, bool)>) {
+    pub fn show(
+        &mut self,
+        sketch: &Sketch,
+        readers: &Readers,
+        folds: &mut Folds,
+        step: usize,
+        seen: Option<(Seen, bool, bool)>,
+    ) {
         for &dependent in &readers.dependents[step] {
-            let fold = match self.folds.iter_mut().position(|fold| fold.step == dependent) {
-                Some(at) => &mut self.folds[at],
-                None => {
-                    // Whether all was skipped is asked only of a step that does not run all the same.
-                    let skipped = sketch.steps[dependent].on_skip != Some(OnSkip::Run);
-                    self.folds.push(Fold { step: dependent, blocked: false, skipped, seen: Vec::new() });
-                    self.folds.last_mut().expect("it was pushed")
-                }
-            };
+            let at = self.folds.partition_point(|fold| folds.get(*fold).step < dependent);
+            let known = self.folds.get(at).map(|fold| folds.get(*fold)).filter(|fold| fold.step == dependent);
+            let is_new = known.is_none();
+            // Whether all was skipped is asked only of a step that does not run all the same.
+            let skipped = sketch.steps[dependent].on_skip != Some(OnSkip::Run);
+            let fresh = || Fold { step: dependent, blocked: false, skipped, seen: Vec::new() };
+            let mut fold = known.cloned().unwrap_or_else(fresh);
             match seen {
                 Some((seen, skipped, true)) => {
                     fold.skipped &= skipped;
@@ -188,8 +215,13 @@ impl State {
                     fold.seen.clear();
                 }
             }
+            let fold = folds.add(fold);
+            if is_new {
+                self.folds.insert(at, fold);
+            } else {
+                self.folds[at] = fold;
+            }
         }
-        self.folds.sort_unstable();
         if let (Some(look), Mode::Straight | Mode::Output, false, Some((seen, ..))) =
             (readers.output.get(&step), self.mode, self.parked, seen)
         {
@@ -198,18 +230,127 @@ impl State {
         }
     }
 
+    /// Tells whether a run ends so that is in this state after its last step, and whose output can be read, or can miss
+    /// something.
+    pub fn is_end(&self, readable: bool, misses: bool) -> bool {
+        match self.mode {
+            Mode::Straight => self.parked || readable,
+            Mode::Fails => self.kept,
+            // Where nothing was left to stop, the run rests parked. A cancel can end it, but not behind a pivot; and the
+            // deadline, which could, does not go on while it rests. Nothing new would be found if it did: what shows in
+            // such a run shows in the one that rests, and the deadline may have come before the parked step began or, if
+            // that is the pivot, while it was under way. So the rule is here because it is true, and is tested here.
+            Mode::Cancelled => self.kept || (self.rests && (!self.pivot || awake(Bug::SweepDeadlineWhileParked))),
+            Mode::Output => misses,
+        }
+    }
+
     /// Forgets what cannot matter any more after the step at `place` in the order.
     pub fn forget(&mut self, readers: &Readers, place: usize) {
         let output = matches!(self.mode, Mode::Straight | Mode::Output);
-        self.decided.retain(|(condition, _)| {
-            readers.last_asked[*condition].is_some_and(|last| last > place && !awake(Bug::SweepConditionForgotten))
-                || (output && readers.output_asks.contains(condition))
+        self.decided.retain(|known| {
+            let condition = known.condition();
+            readers.last_asked[condition].is_some_and(|last| last > place && !awake(Bug::SweepConditionForgotten))
+                || (output && readers.output_asks.contains(&condition))
         });
         if self.parked && self.mode == Mode::Straight {
             self.output.clear();
         }
         if self.unjudged {
             self.facts.iter_mut().for_each(|fact| *fact = 0);
+        }
+    }
+}
+
+/// A state as it is kept: some numbers in one piece.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Packed(Box<[u32]>);
+
+/// How many facts are in a number.
+const FACTS: usize = 4;
+
+impl Packed {
+    pub fn of(state: &State) -> Self {
+        let State { mode, kept, rests, parked, pivot, unjudged, decided, folds, output, facts } = state;
+        let flags = [kept, rests, parked, pivot, unjudged];
+        let flags = flags.into_iter().enumerate().fold(0, |bits, (at, is)| bits | (u32::from(*is) << (2 + at)));
+        let length = 3 + decided.len() + folds.len() + 2 * output.len() + facts.len().div_ceil(FACTS);
+        let mut words = Vec::with_capacity(length);
+        words.extend([*mode as u32 | flags, number(decided.len()), number(folds.len())]);
+        words.extend(decided.iter().map(|choice| choice.bits()));
+        words.extend(folds.iter().map(|fold| fold.0));
+        words.extend(output.iter().flat_map(|(step, seen)| [number(*step), seen.bits()]));
+        words.extend(facts.chunks(FACTS).map(|some| some.iter().fold(0, |word, fact| (word << 8) | u32::from(*fact))));
+        Self(words.into_boxed_slice())
+    }
+
+    pub fn mode(&self) -> Mode {
+        Mode::ALL[(self.0[0] & 3) as usize]
+    }
+
+    /// Returns the state again, which has so many facts.
+    pub fn state(&self, facts: usize) -> State {
+        let is = |at: u32| self.0[0] & (1 << (2 + at)) != 0;
+        let rest = &self.0[3..];
+        let (decided, rest) = rest.split_at(self.0[1] as usize);
+        let (folds, rest) = rest.split_at(self.0[2] as usize);
+        let (output, packed) = rest.split_at(rest.len() - facts.div_ceil(FACTS));
+        let mut all = Facts::with_capacity(facts);
+        for (nth, word) in packed.iter().enumerate() {
+            let here = FACTS.min(facts - nth * FACTS);
+            all.extend(&word.to_be_bytes()[FACTS - here..]);
+        }
+        State {
+            mode: self.mode(),
+            kept: is(0),
+            rests: is(1),
+            parked: is(2),
+            pivot: is(3),
+            unjudged: is(4),
+            decided: decided.iter().map(|bits| Choice::of_bits(*bits)).collect(),
+            folds: folds.iter().map(|ix| FoldIx(*ix)).collect(),
+            output: output.chunks_exact(2).map(|seen| (seen[0] as usize, Seen::of_bits(seen[1]))).collect(),
+            facts: all,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verify::sketch::StepEnding;
+
+    #[test]
+    fn a_run_that_rests_parked_is_stopped_by_a_cancel_and_not_by_a_deadline() {
+        let rests = State { rests: true, ..State::begin(Mode::Cancelled, Facts::new()) };
+        assert!(rests.is_end(false, false));
+        // Behind a pivot a cancel is refused.
+        let behind = State { pivot: true, ..rests };
+        assert!(!behind.is_end(false, false));
+        assert!(State { kept: true, ..behind }.is_end(false, false), "something was left to stop");
+    }
+
+    #[test]
+    fn a_state_that_is_kept_is_the_same_again() {
+        for (nth, mode) in Mode::ALL.into_iter().enumerate() {
+            for facts in 0..10_u8 {
+                let is = |bit: usize| (nth + usize::from(facts)) >> bit & 1 == 1;
+                let seen = Seen::ended(StepEnding::Ok, Some(nth));
+                let state = State {
+                    mode,
+                    kept: is(0),
+                    rests: is(1),
+                    parked: is(2),
+                    pivot: is(3),
+                    unjudged: !is(0),
+                    decided: (0..nth).map(|condition| Choice::new(condition * 70_000, is(condition))).collect(),
+                    folds: (0..u32::from(facts)).map(FoldIx).collect(),
+                    output: (0..nth).map(|step| (step, seen)).collect(),
+                    facts: (0..facts).map(|fact| 250 - fact).collect(),
+                };
+                assert_eq!(Packed::of(&state).state(usize::from(facts)), state);
+                assert_eq!(Packed::of(&state).mode(), mode);
+            }
         }
     }
 }

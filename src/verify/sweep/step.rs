@@ -259,7 +259,7 @@ fn single(end: End) -> StepEnd {
         drained: end.drained,
         unreadable: Vec::new(),
         faults: end.faults,
-        told: StepCourse::Called(vec![end.told.clone()]),
+        told: StepCourse::Called(end.told.clone()),
         call: Some(end),
     }
 }

@@ -169,6 +169,12 @@ fn a_pivot_that_is_undone_when_it_is_passed_over_is_a_problem() {
     let Act::Call(members) = &mut asked.steps[0].act else { unreachable!("it calls") };
     members[0].confirm = Some(confirm(false));
     shows(&asked, &[(Problem::PivotUndone((0, 0)), 2)]);
+    // An undo that cannot be called undoes nothing.
+    let mut uncalled = of(unclear());
+    let Act::Call(members) = &mut uncalled.steps[0].act else { unreachable!("it calls") };
+    members[0].undo = Some(Undo { reads: vec![read(0, Aspect::OwnOutput)], ..undo() });
+    let missing = Missing { reader: Reader::Undo((0, 0)), read: 0, step: 0, what: Aspect::OwnOutput };
+    shows(&uncalled, &[(Problem::Missing(missing), 1)]);
     // Before its own fallback it may be undone.
     let mut own = of(taken_by(1, unclear()));
     let Act::Call(members) = &mut own.steps[0].act else { unreachable!("it calls") };

@@ -3,7 +3,8 @@
 use super::*;
 use crate::verify::explore::explore_lists;
 use crate::verify::explore::state::{Stage, Verdict};
-use crate::verify::findings::{Missing, Reader};
+use crate::verify::findings::{Answer, Attempt, Course, List, MemberCourse, Missing, Reader, StepCourse, Stop};
+use crate::verify::random;
 
 /// A list with so many places, whose items nobody has to let in.
 fn list(concurrency: u32, step: Step) -> Step {
@@ -22,6 +23,59 @@ fn a_list_with_two_places_is_cut_short_with_a_third_item_left() {
     };
     assert!(!faults(2).contains_key(&Problem::Invariant(0)), "two items are not enough");
     assert_eq!(faults(4), BTreeMap::from(expected), "and a fourth shows nothing new");
+}
+
+/// Returns the two courses to the first invariant: the explorer's and the sweep's.
+fn broken(sketch: &Sketch) -> [Course; 2] {
+    let found =
+        [explore_lists(sketch, 4, 1_000_000).expect("it is small"), sweep(sketch, 10_000).expect("it is small")];
+    found.map(|found| found.problems[&Problem::Invariant(0)].clone())
+}
+
+fn told(course: &Course) -> &List {
+    match &course.steps[&0] {
+        StepCourse::Listed(list) => list,
+        other => panic!("a list is told otherwise: {other:?}"),
+    }
+}
+
+#[test]
+fn a_course_says_that_an_item_is_left() {
+    let of = |places: u32, let_in: bool, formula: &str| {
+        let mut cut = sketch(vec![on_error(OnError::Continue, list(places, one(charge_by_key())))]);
+        cut.steps[0].let_in = let_in;
+        cut.invariants = vec![never(formula)];
+        broken(&cut).map(|course| (told(&course).items.len(), told(&course).left))
+    };
+    // Only a list that was not begun to its end counts as failed, as the items that fail are passed over.
+    assert_eq!(of(1, false, "charged and s0.failed"), [(1, true); 2]);
+    assert_eq!(of(2, false, "charged and s0.failed"), [(2, true); 2]);
+    assert_eq!(of(2, true, "s0.failed and not charged"), [(0, true); 2], "nobody let one in");
+    assert_eq!(of(2, false, "charged and s0.ok"), [(1, false); 2]);
+}
+
+#[test]
+fn what_is_left_has_no_place_to_begin_in() {
+    for seed in 0..80 {
+        let sketch = random::sketch(seed);
+        let (Ok(explored), Ok(swept)) = (explore(&sketch, 2_000), sweep(&sketch, 10_000)) else { continue };
+        for (problem, course) in explored.problems.iter().chain(&swept.problems) {
+            for (step, told) in &course.steps {
+                let (plan, StepCourse::Listed(list)) = (&sketch.steps[*step], told) else { continue };
+                let went_wrong = plan.on_error != OnError::Continue && list.items.iter().any(|item| !ended_well(item));
+                if list.left && !went_wrong {
+                    let stopped = matches!(course.stop, Some(Stop::Failed(_) | Stop::Cancelled));
+                    let full = plan.let_in || list.items.len() >= plan.concurrency as usize;
+                    assert!(stopped && full, "{seed}: {problem:?} {course:#?}");
+                }
+            }
+        }
+    }
+}
+
+fn ended_well(item: &[MemberCourse]) -> bool {
+    let last = item.last().expect("an item that began called something");
+    last.attempts.last() == Some(&Attempt::Succeeded) || last.confirm == Some(Answer::Done)
 }
 
 #[test]
@@ -116,6 +170,9 @@ fn each_of_three_items_under_way_is_a_fault_of_its_own() {
     assert_eq!((faults(&explored), faults(&swept)), (Some(4), Some(4)));
     for (places, needed) in [(4, 5), (16, 17), (17, 17)] {
         stopped.steps[0].concurrency = places;
-        assert_eq!(faults(&sweep(&stopped, 10_000).expect("it is small")), Some(needed));
+        let swept = sweep(&stopped, 10_000).expect("it is small");
+        assert_eq!(faults(&swept), Some(needed));
+        let told = told(&swept.problems[&Problem::Invariant(0)]);
+        assert_eq!((told.items.len(), told.left), (places as usize, true), "each place is taken by somebody");
     }
 }

@@ -22,7 +22,7 @@ fn a_course_tells_the_cheapest_run_to_its_end() {
     let [(problem, course)] = Vec::from_iter(found.problems).try_into().expect("there is one problem");
     assert_eq!(problem, Problem::LeftByUndone((1, 0)));
     let called = |attempt| {
-        StepCourse::Called(vec![vec![MemberCourse { member: 0, attempts: vec![attempt], confirm: None, undo: None }]])
+        StepCourse::Called(vec![MemberCourse { member: 0, attempts: vec![attempt], confirm: None, undo: None }])
     };
     let expected = Course {
         faults: 1,
@@ -43,7 +43,7 @@ fn a_problem_on_the_way_is_told_to_the_end_of_the_run() {
     let (_, course) = found.problems.first_key_value().expect("something is missing");
     assert_eq!((course.faults, course.stop), (0, Some(Stop::Failed(1))));
     let refused = MemberCourse { member: 0, attempts: Vec::new(), confirm: None, undo: None };
-    assert_eq!(course.steps[&1], StepCourse::Called(vec![vec![refused]]));
+    assert_eq!(course.steps[&1], StepCourse::Called(vec![refused]));
     assert_eq!(course.undone, [(Spot { step: 0, item: None, member: 0 }, UndoEnd::Done)]);
 }
 
@@ -77,8 +77,7 @@ fn told_faults(course: &Course) -> (u32, u32) {
     unsure += course.undone.iter().map(|(_, end)| failed(end)).sum::<u32>();
     for step in course.steps.values() {
         least += u32::from(*step == StepCourse::Missed);
-        let StepCourse::Called(items) = step else { continue };
-        for member in items.iter().flatten() {
+        for member in step.calls().flat_map(|(_, members)| members) {
             let marred = !member.attempts.is_empty() && member.attempts != [Attempt::Succeeded];
             least += u32::from(marred);
             unsure += u32::from(member.confirm == Some(Answer::Unknown)) + member.undo.as_ref().map_or(0, failed);
