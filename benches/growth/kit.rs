@@ -99,9 +99,13 @@ impl Took {
 
 /// Returns the middle one of three times.
 pub(crate) fn median(mut act: impl FnMut() -> Duration) -> Duration {
-    let mut took = [act(), act(), act()];
+    middle(vec![act(), act(), act()])
+}
+
+/// Returns the middle one of some times.
+pub(crate) fn middle(mut took: Vec<Duration>) -> Duration {
     took.sort();
-    took[1]
+    took[took.len() / 2]
 }
 
 pub(crate) fn ms(time: Duration) -> Value {

@@ -1,6 +1,6 @@
 //! What a store costs that holds many finished runs, and how such a store is made.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,17 +17,21 @@ use flowrun::store::journal::{Commit, DoneRow, Journal, LiveRow, StartRow};
 use flowrun::store::redb::RedbStore;
 use flowrun::time::{Clock as _, SystemClock, Timestamp};
 use serde_json::json;
+use tempfile::TempDir;
 
 use super::Row;
 use super::files::command;
-use super::kit::{Place, close, handlers, median, ms, now, open, runtime, scratch};
+use super::kit::{Place, Took, close, handlers, median, middle, ms, now, open, runtime, scratch};
 
 /// How many commits are handed to the store before the first of them is waited for.
 const GROUP: u64 = 8_192;
 
-/// How many runs of six steps are measured, with so many in flight.
+/// How many runs of six steps a store has in its turn, with so many in flight.
 const RUNS: u64 = 6_000;
 const IN_FLIGHT: u32 = 64;
+
+/// How often each store has its turn; the middle one counts.
+const ROUNDS: usize = 11;
 
 /// A run whose only step was skipped, which is the least that a run can have done.
 const SKIPS: &str = "flowrun: 1\nname: skips\nsteps:\n  only: { when: 'false', uses: core.pass }\n";
@@ -38,25 +42,23 @@ pub(crate) struct Filler {
     workflow: Arc<Workflow>,
     /// When the first run was started; each of the others began a millisecond after the one before.
     begun: i64,
-    written: u64,
 }
 
 impl Filler {
     pub(crate) fn new(store: Arc<RedbStore>, workflow: Arc<Workflow>) -> Self {
         const ROOM: i64 = 20_000_000;
-        Self { store, workflow, begun: SystemClock.now().0 - ROOM, written: 0 }
+        Self { store, workflow, begun: SystemClock.now().0 - ROOM }
     }
 
-    /// Lets the store hold so many runs in all. `events` says what came after the start of each.
-    pub(crate) fn fill(&mut self, runs: u64, events: &[Event]) {
+    /// Writes so many runs. `events` says what came after the start of each.
+    pub(crate) fn fill(&self, runs: u64, events: &[Event]) {
         let finish = events.iter().any(|event| matches!(event, Event::RunFinished(_)));
         let runtime = runtime();
-        let mut waiting = Vec::new();
-        while self.written < runs {
-            let until = runs.min(self.written + GROUP);
-            let commits: Vec<_> =
-                (self.written..until).map(|n| self.store.commit(self.commit(n, events, finish))).collect();
-            self.written = until;
+        let (mut written, mut waiting) = (0, Vec::new());
+        while written < runs {
+            let until = runs.min(written + GROUP);
+            let commits: Vec<_> = (written..until).map(|n| self.store.commit(self.commit(n, events, finish))).collect();
+            written = until;
             for committed in std::mem::replace(&mut waiting, commits) {
                 runtime.block_on(committed).expect("it is written");
             }
@@ -108,6 +110,60 @@ impl Filler {
     }
 }
 
+/// A store that holds so many finished runs, and what is measured of it while others have their turns.
+struct Level {
+    runs: u64,
+    _dir: TempDir,
+    path: PathBuf,
+    store: Arc<RedbStore>,
+    opened: Duration,
+    list: Duration,
+    /// The number of the next order.
+    next: u64,
+    took: Vec<Took>,
+}
+
+impl Level {
+    fn new(runs: u64, events: &[Event]) -> Self {
+        let dir = scratch();
+        let path = dir.path().join("growth.redb");
+        let store = open(&path);
+        let workflow = Place::over(Arc::clone(&store), Limits::default()).workflow(SKIPS);
+        Filler::new(Arc::clone(&store), workflow).fill(runs, events);
+        close(&store);
+        let list = command_of(&path);
+        let begun = now();
+        let store = open(&path);
+        Self { runs, _dir: dir, path, store, opened: begun.elapsed(), list, next: 0, took: Vec::new() }
+    }
+
+    fn turn(&mut self) {
+        let journal = Arc::clone(&self.store) as Arc<dyn Journal>;
+        let order6 = Order6::starting_at(journal, handlers(), self.next).expect("a workload");
+        self.next += RUNS;
+        let runtime = runtime();
+        self.took.push(Took::of(|| {
+            runtime.block_on(order6.run(IN_FLIGHT, RUNS)).expect("every run completes");
+        }));
+    }
+
+    fn row(&self) -> Row {
+        const STEPS: u64 = RUNS * flowrun::bench::STEPS;
+        let of = |what: fn(&Took) -> Duration| middle(self.took.iter().map(what).collect()).as_secs_f64();
+        let bytes = std::fs::metadata(&self.path).expect("the store is there").len();
+        vec![
+            ("runs", json!(self.runs)),
+            ("file, MiB", json!(bytes >> 20)),
+            ("steps/s, 64 in flight", json!(STEPS as f64 / of(|took| took.wall))),
+            ("processor µs a step", json!(of(|took| took.processor) * 1e6 / STEPS as f64)),
+            ("opened in, ms", ms(self.opened)),
+            ("page of 20, ms", page_of(&self.store)),
+            ("`flowrun list`, ms", ms(self.list)),
+        ]
+    }
+}
+
+/// Measures stores of all sizes in turns, so that what else the machine does, or gives, concerns all of them.
 pub(crate) fn finished(sizes: &[u64]) -> Vec<Row> {
     let conclusion =
         Conclusion { status: Status::Completed, compensation: Compensation::NoneNeeded, output: None, error: None };
@@ -115,32 +171,11 @@ pub(crate) fn finished(sizes: &[u64]) -> Vec<Row> {
         Event::StepSkipped { step: "only".into(), reason: SkipReason::When },
         Event::RunFinished(Box::new(conclusion)),
     ];
-    let dir = scratch();
-    let path = dir.path().join("growth.redb");
-    let store = open(&path);
-    let workflow = Place::over(Arc::clone(&store), Limits::default()).workflow(SKIPS);
-    let mut filler = Filler::new(store, workflow);
-    let mut first_order = 0;
-    let mut measure = |runs: u64| {
-        filler.fill(runs, &events);
-        close(&filler.store);
-        let list = command_of(&path);
-        let begun = now();
-        filler.store = open(&path);
-        let opened = begun.elapsed();
-        let page = page_of(&filler.store);
-        let steps = steps_per_s(&filler.store, &mut first_order);
-        let bytes = std::fs::metadata(&path).expect("the store is there").len();
-        vec![
-            ("runs", json!(runs)),
-            ("file, MiB", json!(bytes >> 20)),
-            ("steps/s, 64 in flight", json!(steps)),
-            ("opened in, ms", ms(opened)),
-            ("page of 20, ms", page),
-            ("`flowrun list`, ms", ms(list)),
-        ]
-    };
-    sizes.iter().map(|runs| measure(*runs)).collect()
+    let mut levels: Vec<Level> = sizes.iter().map(|runs| Level::new(*runs, &events)).collect();
+    for _ in 0..ROUNDS {
+        levels.iter_mut().for_each(Level::turn);
+    }
+    levels.iter().map(Level::row).collect()
 }
 
 /// Returns how long the whole command takes that lists the newest runs.
@@ -166,15 +201,4 @@ fn page_of(store: &Arc<RedbStore>) -> serde_json::Value {
         .collect();
     took.sort();
     json!(percentile_ms(&took, 99))
-}
-
-/// Returns the middle one of three measurements.
-fn steps_per_s(store: &Arc<RedbStore>, first_order: &mut u64) -> f64 {
-    let order6 =
-        Order6::starting_at(Arc::clone(store) as Arc<dyn Journal>, handlers(), *first_order).expect("a workload");
-    let runtime = runtime();
-    let level = || runtime.block_on(order6.run(IN_FLIGHT, RUNS)).expect("every run completes").elapsed;
-    level();
-    *first_order += 4 * RUNS;
-    (RUNS * flowrun::bench::STEPS) as f64 / median(level).as_secs_f64()
 }
