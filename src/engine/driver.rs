@@ -402,9 +402,11 @@ impl Driver {
         if turn.entries.is_empty() && start.is_none() {
             return Ok(());
         }
-        let (first_entry, row) = start.map_or((None, None), |(entry, row)| (Some(entry), Some(row)));
         let mut entries = std::mem::take(&mut turn.entries);
-        first_entry.into_iter().for_each(|first| entries.insert(0, first));
+        let row = start.map(|(first, row)| {
+            entries.insert(0, first);
+            row
+        });
         let state = self.machine.state();
         let finish = state.is_final().then(|| {
             let conclusion = state.conclusion.as_ref().expect("a final run has a conclusion");

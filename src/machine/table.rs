@@ -316,7 +316,7 @@ impl RunState {
                 }
                 if item.current().is_none_or(|m| m.member != call.member) {
                     let unclear = item.unsure.contains(&call.member);
-                    // Few steps come to a second one.
+                    // Few items come to a second member.
                     item.members.reserve_exact(1);
                     item.members.push(MemberState { member: call.member, unclear, ..MemberState::default() });
                 }

@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 use redb::{Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _, StorageBackend};
 use tokio::sync::oneshot;
 
+use super::bundle::Bundle;
 use super::change::{Change, Start};
 use super::format;
 use super::ground;
@@ -193,19 +194,41 @@ impl RedbStore {
     }
 }
 
+/// The deliberate bug `split_transaction`: that a run is final is written after the events that say so.
+fn end_apart(change: &mut Change) -> Option<Change> {
+    let finish = change.finish.take()?;
+    let first = change.first + u64::from(change.records.count());
+    let (records, breakers) = (Bundle::default(), Vec::new());
+    Some(Change { run: change.run, first, records, sum: 0, start: None, finish: Some(finish), breakers })
+}
+
+/// Waits for the writer's answer.
+async fn answer(shared: &Shared, done: oneshot::Receiver<Result<(), StoreError>>) -> Result<(), StoreError> {
+    let gone = || StoreError::Io { path: shared.path.clone(), message: "the writer has ended".into() };
+    done.await.unwrap_or_else(|_| Err(gone()))
+}
+
 impl Journal for RedbStore {
     fn commit(&self, commit: Commit) -> Committed {
         let (ack, done) = oneshot::channel();
-        self.shared.queue.push(self.job(commit, ack));
+        let mut job = self.job(commit, ack);
+        let shared = Arc::clone(&self.shared);
+        if awake(Bug::SplitTransaction)
+            && let Some(change) = end_apart(&mut job.change)
+        {
+            shared.queue.push(job);
+            return Box::pin(async move {
+                answer(&shared, done).await?;
+                let (ack, done) = oneshot::channel();
+                shared.queue.push(Job { change, ack });
+                answer(&shared, done).await
+            });
+        }
+        shared.queue.push(job);
         if awake(Bug::AcknowledgeBeforeCommit) {
             return Box::pin(std::future::ready(Ok(())));
         }
-        let shared = Arc::clone(&self.shared);
-        Box::pin(async move {
-            done.await.unwrap_or_else(|_| {
-                Err(StoreError::Io { path: shared.path.clone(), message: "the writer has ended".into() })
-            })
-        })
+        Box::pin(async move { answer(&shared, done).await })
     }
 
     fn store_id(&self) -> [u8; 16] {

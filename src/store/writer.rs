@@ -12,7 +12,6 @@ use std::time::Instant;
 
 use redb::{Database, Durability};
 
-use super::bundle::Bundle;
 use super::change::Change;
 use super::guard::guarded;
 use super::journal::StoreError;
@@ -163,23 +162,15 @@ impl Writer {
 
     /// Writes a group. Returns what was refused, by place in the group; the rest is durable.
     fn write(&mut self, jobs: &[Job]) -> Result<Vec<(usize, StoreError)>, Fault> {
-        let changes: Vec<&Change> = jobs.iter().map(|job| &job.change).collect();
-        if awake(Bug::SplitTransaction) {
-            return self.write_ends_apart(&changes);
-        }
-        self.write_group(&changes)
-    }
-
-    fn write_group(&mut self, changes: &[&Change]) -> Result<Vec<(usize, StoreError)>, Fault> {
         if let Some(identity) = &self.identity {
             identity.check().map_err(|message| Fault::Redb(redb::Error::Io(std::io::Error::other(message))))?;
         }
         let group = self.pace.begin();
         let mut tx = self.database.begin_write()?;
-        let (mut accepted, mut refused) = (Vec::with_capacity(changes.len()), Vec::new());
+        let (mut accepted, mut refused) = (Vec::with_capacity(jobs.len()), Vec::new());
         let next_sequence = {
             let mut tables = Tables::open(&tx, self.next_sequence)?;
-            for (index, &change) in changes.iter().enumerate() {
+            for (index, Job { change, .. }) in jobs.iter().enumerate() {
                 let tail = self.runs.get(&change.run).copied();
                 let next = match tail {
                     Some(tail) => tail.next,
@@ -206,7 +197,7 @@ impl Writer {
             return Ok(refused);
         }
         // The first commit to a copy makes it a store of its own; no group of the log can say that.
-        let logged = !self.copied && self.log(&accepted)?;
+        let logged = !self.copied && self.append(&accepted)?;
         rows::note_logged(&tx, self.log.next())?;
         if self.copied {
             tx.open_table(META)?.remove(COPIED)?;
@@ -236,38 +227,13 @@ impl Writer {
 
     /// Makes a group durable in the log, if it has room for it.
     #[expect(clippy::disallowed_methods, reason = "how long the disk takes is no matter of the runs' clock")]
-    fn log(&mut self, group: &[&Change]) -> Result<bool, Fault> {
+    fn append(&mut self, group: &[&Change]) -> Result<bool, Fault> {
         let begun = Instant::now();
         let logged = self.log.append(group.iter().copied()).map_err(redb::Error::Io)?;
         if logged {
             self.pace.took(begun.elapsed());
         }
         Ok(logged)
-    }
-
-    /// The deliberate bug `split_transaction`: that runs are final is written after the events that say so.
-    fn write_ends_apart(&mut self, changes: &[&Change]) -> Result<Vec<(usize, StoreError)>, Fault> {
-        let begun: Vec<Change> = changes.iter().map(|&change| Change { finish: None, ..change.clone() }).collect();
-        let refused = self.write_group(&begun.iter().collect::<Vec<_>>())?;
-        let ends = changes
-            .iter()
-            .enumerate()
-            .filter(|(index, change)| change.finish.is_some() && !refused.iter().any(|(at, _)| at == index));
-        let ends: Vec<Change> = ends
-            .map(|(_, change)| Change {
-                run: change.run,
-                first: change.first + u64::from(change.records.count()),
-                records: Bundle::default(),
-                sum: 0,
-                start: None,
-                finish: change.finish.clone(),
-                breakers: Vec::new(),
-            })
-            .collect();
-        if !ends.is_empty() {
-            self.write_group(&ends.iter().collect::<Vec<_>>())?;
-        }
-        Ok(refused)
     }
 
     fn learn_definitions(&self, accepted: &[&Change]) {
