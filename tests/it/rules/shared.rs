@@ -531,3 +531,20 @@ fn b04_a_damaged_run_does_not_keep_others_from_being_resumed() {
     assert_eq!(status, "completed");
     assert!(damaged.is_err());
 }
+
+#[test]
+fn rule_09_what_ends_while_a_run_is_put_down_can_stop_it_before_anything_follows() {
+    let lab =
+        Lab::new("steps: { a: { uses: act.keyed }, b: { needs: [a], uses: act.once }, c: { uses: other.keyed } }")
+            .script("act.keyed a", [Act::Slow(2 * S)])
+            .script("other.keyed c", [Act::SlowFailure(3 * S, "o.no")]);
+    let workflow = lab.workflow();
+    lab.life(|engine| async move {
+        let submission = Submission { workflow, input: json!({}), id: Some("it".into()) };
+        engine.submit(submission).await.unwrap();
+        time_passes(S).await;
+        engine.stop(20 * S).await;
+    });
+    let report = lab.resume();
+    assert_eq!((report.steps["a"].status.as_str(), report.steps["b"].status.as_str()), ("succeeded", "pending"));
+}
