@@ -88,11 +88,6 @@ pub(super) fn tell(sketch: &Sketch, plan: &Plan, flaw: &Flaw<'_>) -> Story {
     Story { given: given(sketch, course), rows: teller.rows, faults: course.faults }
 }
 
-/// Tells whether a call ended well whose last member came to this.
-fn ended_well(last: &MemberCourse) -> bool {
-    last.attempts.last() == Some(&Attempt::Succeeded) || last.confirm == Some(Answer::Done)
-}
-
 /// Says how the conditions come out that a course asks.
 fn given(sketch: &Sketch, course: &Course) -> Vec<String> {
     let text = |holds: bool| {
@@ -361,7 +356,7 @@ impl Teller<'_> {
         for (&step, told) in &self.course.steps {
             let StepCourse::Listed(list) = told else { continue };
             if list.left {
-                let well = list.items.iter().all(|members| members.last().is_some_and(ended_well));
+                let well = list.items.iter().all(|members| members.last().is_some_and(MemberCourse::worked));
                 let name = words::step(self.sketch, step);
                 let what = format!("{name}[{}] had not begun, and never does: {name} is cut short", list.items.len());
                 self.row(at, what, if well { "failed" } else { "not begun" }, "");

@@ -7,7 +7,7 @@ use crate::plan::draw::time_text;
 use crate::plan::duration::worst_case;
 use crate::plan::{Plan, Timing};
 use crate::verify::findings::{
-    Answer, Attempt, Course, MemberCourse, Missing, Part, Person, Problem, Reader, StepCourse, World,
+    Answer, Course, MemberCourse, Missing, Part, Person, Problem, Reader, StepCourse, World,
 };
 use crate::verify::sketch::{Aspect, Member, OnError, Read, Repeat, Site, Sketch};
 
@@ -161,7 +161,7 @@ fn why_left(sketch: &Sketch, problem: &Problem, m: (usize, usize), course: &Cour
         return "Nothing takes it back.".to_owned();
     };
     let name = call(sketch, m);
-    let succeeded = matches!(told.attempts.last(), Some(Attempt::Succeeded)) || told.confirm == Some(Answer::Done);
+    let succeeded = told.worked();
     let done = if succeeded {
         format!("`{name}` was done")
     } else if told.confirm == Some(Answer::NotDone) {

@@ -311,16 +311,34 @@ impl Seen<'_> {
             let endings = self.member(spot).into_iter().flat_map(|m| m.endings.iter().chain([&m.cut_off]));
             let another =
                 endings.filter(|ending| Some(ending.code.as_str()) == code).any(|ending| !ending.taken_by.is_empty());
-            let unknown = self.entries.iter().any(|entry| match &entry.event {
+            let settled = self.entries.iter().position(|entry| match &entry.event {
                 Event::Settled { place, outcome: Outcome::Unknown { .. } } => {
                     self.step(place.step.as_str()) == Some(spot.step) && place.item == spot.item
                 }
                 _ => false,
             });
-            if unknown && !another && !awake(Bug::RehearsalPivotNotSeen) {
+            let Some(end) = settled else { continue };
+            let another = another && !self.is_left_without_fallback(spot, end);
+            if !another && !awake(Bug::RehearsalPivotNotSeen) {
                 problems.insert(Problem::PivotUndone((spot.step, spot.member)));
             }
         }
+    }
+
+    /// Tells whether no fallback was wanted after a member whose step, or item, ended there: its undo worked, nothing stopped
+    /// the run, and yet none was called, so that the condition of each did not hold.
+    fn is_left_without_fallback(&self, spot: Spot, end: usize) -> bool {
+        let later = |other: Spot| (other.step, other.item) == (spot.step, spot.item) && other.member > spot.member;
+        !self.entries[..end].iter().any(|entry| match &entry.event {
+            Event::DrainStarted { .. } => true,
+            Event::CallFailed { call, retry_at: None, .. } if call.kind == CallKind::Undo => {
+                self.spot(call) == Some(spot)
+            }
+            Event::CallStarted { call, .. } | Event::CallFailed { call, .. } => {
+                call.kind == CallKind::Forward && self.spot(call).is_some_and(later)
+            }
+            _ => false,
+        })
     }
 
     /// Tells whether a step depends on another, directly or through others.

@@ -5,8 +5,8 @@
 //! judged by what can be seen, so that a search that is wrong about the engine is found out.
 //!
 //! Not every course can be played. The engine begins all that may begin at once: a call that the course had no time for
-//! is begun and comes to nothing, which is not the same where its step has items, goes on after errors and is a pivot. A
-//! condition over an item is as its made-up value has it.
+//! is begun and comes to nothing, which is not the same everywhere: a death cuts it off too, what it reads may be missing,
+//! or an invariant speaks of it. A condition over an item is as its made-up value has it.
 
 mod judge;
 #[cfg(test)]
@@ -40,7 +40,7 @@ use crate::scenario::play::{self, Ending, Script};
 use crate::scenario::read::{Case, Deed, Verb};
 use crate::template::{Expression, Template};
 use crate::verify::findings::{Answer, Attempt, Course, Problem, StepCourse, Stop, World};
-use crate::verify::sketch::Sketch;
+use crate::verify::sketch::{Act, Sketch};
 
 pub use self::world::{Record, Services};
 
@@ -68,6 +68,9 @@ pub struct Rehearsed {
     pub journal: Vec<String>,
     /// What happened although the course has nothing of it.
     pub unexpected: Vec<String>,
+    /// The steps with which the engine was ahead of the course: it begins at once whatever may begin, and the course has
+    /// nothing of them, or lets others get on before they begin and fail at once.
+    pub ahead: Vec<String>,
 }
 
 impl Rehearsed {
@@ -100,6 +103,7 @@ impl Performed {
             problems: self.problems,
             journal: if self.ending.histories.is_empty() { Vec::new() } else { self.ending.histories.swap_remove(0) },
             unexpected: self.unexpected,
+            ahead: Vec::new(),
         })
     }
 }
@@ -109,10 +113,20 @@ impl Performed {
 /// # Errors
 /// Says why it cannot be played: no value fits a schema, or a list has fewer items than the course.
 pub fn rehearse(plan: &Plan, document: &Document, sketch: &Sketch, course: &Course) -> Result<Rehearsed, Unplayable> {
-    // Where a step waits for ever nothing stops the run, and whatever else there is goes on meanwhile.
-    let waits = course.stop.is_none() && course.steps.values().any(|told| *told == StepCourse::Waiting);
-    let beyond = if waits { Beyond::Well } else { Beyond::Nothing };
-    perform(plan, document, sketch, course, beyond)?.told()
+    let beyond = if waits_for_ever(course) { Beyond::Well } else { Beyond::Nothing };
+    let mut rehearsed = perform(plan, document, sketch, course, beyond)?.told()?;
+    let is_ahead = |ix: &usize| match course.steps.get(ix) {
+        Some(told) => course.stop == Some(Stop::Failed(*ix)) && roles::fails_at_once(told),
+        None => rehearsed.steps.get(&sketch.steps[*ix].name).is_some_and(|status| status != "pending"),
+    };
+    let ahead = (0..sketch.steps.len()).filter(is_ahead).map(|ix| sketch.steps[ix].name.clone());
+    rehearsed.ahead = ahead.collect();
+    Ok(rehearsed)
+}
+
+/// Tells whether a step waits for ever: nothing stops the run then, and whatever else there is goes on meanwhile.
+fn waits_for_ever(course: &Course) -> bool {
+    course.stop.is_none() && course.steps.values().any(|told| *told == StepCourse::Waiting)
 }
 
 /// Brings a course about, with calls that it does not tell of coming to what `beyond` says.
@@ -164,7 +178,7 @@ fn once(
                 setting.items.insert(step, cut.map_or(list.count(), Cut::items));
                 setting.places.extend(cut.map(|cut| (step, cut.places)));
             }
-            StepCourse::Waited => signals.push((step, Duration::ZERO)),
+            StepCourse::Waited => signals.push((step, after_the_missed(plan, course, step))),
             StepCourse::Waiting
             | StepCourse::Missed
             | StepCourse::Skipped
@@ -172,8 +186,19 @@ fn once(
             | StepCourse::Called(_) => {}
         }
     }
-    let over = |step: &usize| matches!(course.steps.get(step), Some(StepCourse::Waited | StepCourse::Missed));
-    setting.long_waits = (0..sketch.steps.len()).filter(|step| !over(step)).collect();
+    let goes_on = waits_for_ever(course);
+    let over = |step: usize| match course.steps.get(&step) {
+        Some(StepCourse::Missed) => true,
+        Some(StepCourse::Waited) => after_the_missed(plan, course, step).is_zero(),
+        Some(_) => false,
+        None => goes_on,
+    };
+    setting.long_waits = (0..sketch.steps.len()).filter(|step| !over(*step)).collect();
+    if goes_on {
+        let limited = |step: &usize| matches!(&sketch.steps[*step].act, Act::Wait(wait) if wait.signal && wait.limited);
+        let untold = (0..sketch.steps.len()).filter(|step| !course.steps.contains_key(step));
+        signals.extend(untold.filter(limited).map(|step| (step, Duration::ZERO)));
+    }
     // A course tells no cancel from a deadline; where there is one it passes.
     let stopped = (course.stop == Some(Stop::Cancelled)).then_some(LATE);
     setting.deadline = stopped.filter(|_| sketch.deadline);
@@ -183,6 +208,17 @@ fn once(
     let book = Book::Course(roles, beyond);
     let performed = play(plan, document, sketch, &setting, book, &signals, cancel, 1)?;
     too_short(plan, &setting, &performed.ending).map_or(Ok(performed), Err)
+}
+
+/// Returns when the signal of a step comes: one that goes to whoever waits for it comes after those who miss it.
+fn after_the_missed(plan: &Plan, course: &Course, step: usize) -> Duration {
+    let signal = |step: usize| match &plan.steps[step].action {
+        Action::Wait(plan::Wait::Signal { name, .. }) => Some(name),
+        Action::Wait(_) | Action::Call(_) => None,
+    };
+    let mut missed = course.steps.iter().filter(|(_, told)| **told == StepCourse::Missed);
+    let is_shared = signal(step).is_some() && missed.any(|(other, _)| signal(*other) == signal(step));
+    if is_shared { stage::AFTER_SHORT } else { Duration::ZERO }
 }
 
 /// Says which list has fewer items than the course: what is made up fits its schema, and a filter may leave less of it.
@@ -240,7 +276,7 @@ fn play(
     let limits = Limits::default();
     let workflow = stage::stage(plan, document, setting, &limits)?;
     let paths = Paths::of(plan);
-    let items = setting.items.values().max().map_or(sample::ITEMS, |most| *most as usize);
+    let items = setting.items.values().map(|count| *count as usize).fold(sample::ITEMS, usize::max);
     let outputs = paths.outputs(plan, items)?;
     let troupe = Arc::new(Mutex::new(Troupe::new(Arc::new(sketch.clone()), book, outputs)));
     let registry = Registry::played(&stage::contracts(plan)?, &troupe::player(&troupe));

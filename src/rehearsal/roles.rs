@@ -103,20 +103,35 @@ fn hold(sketch: &Sketch, course: &Course, step: usize, last: &MemberCourse, keep
         Some(Stop::Failed(_) | Stop::Cancelled) => {}
     }
     let dependents = || sketch.steps.iter().enumerate().filter(|(_, other)| other.needs.contains(&step));
-    if dependents().any(|(ix, _)| course.steps.contains_key(&ix)) {
+    let mut told = dependents().filter(|(ix, _)| course.steps.contains_key(ix));
+    match (told.next(), told.next()) {
+        (None, _) => {}
+        // What begins after it stops the run at once.
+        (Some((next, _)), None) if course.stop == Some(Stop::Failed(next)) && fails_at_once(&course.steps[&next]) => {
+            return (Hold::UntilLate, false);
+        }
         // Something began after it.
-        return (Hold::No, false);
+        (Some(_), _) => return (Hold::No, false),
     }
     // After the last step the run is over, and cannot be cancelled any more.
     let leads_on = dependents().next().is_some() || course.stop == Some(Stop::Cancelled);
-    let good = last.attempts.last() == Some(&Attempt::Succeeded) || last.confirm == Some(Answer::Done);
-    let would_stop = !good && sketch.steps[step].on_error == OnError::Compensate;
-    let would_go_on = !good && goes_on(sketch, step, last);
+    let would_stop = !last.worked() && sketch.steps[step].on_error == OnError::Compensate;
+    let would_go_on = !last.worked() && goes_on(sketch, step, last);
     let late = keeps_place || leads_on || would_stop || would_go_on;
     match last.undo {
         Some(_) => (Hold::No, late),
         None if late => (Hold::UntilStopped, false),
         None => (Hold::No, false),
+    }
+}
+
+/// Tells whether a step fails as soon as it may begin, because what it reads is missing.
+pub(super) fn fails_at_once(told: &StepCourse) -> bool {
+    let refused = |members: &[MemberCourse]| matches!(members, [one] if one.attempts.is_empty());
+    match told {
+        StepCourse::Unreadable => true,
+        StepCourse::Called(members) => refused(members),
+        _ => false,
     }
 }
 

@@ -1,14 +1,15 @@
 //! A value that fits a schema, for handlers that are played.
 //!
 //! It understands what schemas of Rust types are made of. Optional fields are there and lists have two items, or as many
-//! as somebody wants, so that whatever may be read can be read. The whole is checked in the end; where no value is found, that is said.
+//! as somebody wants, so that whatever may be read can be read. The whole is checked in the end; where no value is found,
+//! that is said.
 
 use serde_json::{Map, Value, json};
 
 /// Levels of a value.
 const DEPTH_MAX: usize = 8;
 
-/// Items of a list, unless more are wanted or the schema wants another number of them.
+/// Items of a list of which nobody wants more.
 pub(super) const ITEMS: usize = 2;
 
 /// A time after the start of every rehearsal, and after its end.
@@ -40,7 +41,7 @@ pub(super) fn skeleton(paths: &[Vec<String>], items: usize) -> Value {
     heads.sort_unstable();
     heads.dedup();
     if heads.is_empty() {
-        return ["one", "two"].into_iter().cycle().take(items.max(ITEMS)).collect();
+        return ["one", "two"].into_iter().cycle().take(items).collect();
     }
     let fields = heads.into_iter().map(|head| {
         let below = paths.iter().filter(|path| path.first() == Some(head) && path.len() > 1);
@@ -107,8 +108,7 @@ fn own(map: &Map<String, Value>, root: &Value, depth: usize, items: usize) -> Op
         "object" => object(map, root, depth, items),
         "array" => {
             let bound = |key| map.get(key).and_then(Value::as_u64).and_then(|n| usize::try_from(n).ok());
-            let count =
-                items.max(ITEMS).max(bound("minItems").unwrap_or(0)).min(bound("maxItems").unwrap_or(usize::MAX));
+            let count = items.max(bound("minItems").unwrap_or(0)).min(bound("maxItems").unwrap_or(usize::MAX));
             let first = map.get("prefixItems").and_then(Value::as_array);
             let all = (0..count).map(|i| match (first.and_then(|first| first.get(i)), map.get("items")) {
                 (Some(schema), _) | (None, Some(schema)) => deeper(schema, root, depth, ITEMS),

@@ -25,6 +25,8 @@ use crate::template::{Asked, Expression, Scope, Template};
 const TIMEOUT: &str = "300d";
 /// A wait for a signal that comes, or for a time that passes.
 const SHORT: &str = "1d";
+/// When a wait that was to be short is over.
+pub(super) const AFTER_SHORT: Duration = Duration::from_secs(36 * 3600);
 /// A wait that is still under way when the run is stopped.
 const LONG: &str = "25d";
 

@@ -97,7 +97,7 @@ pub enum Part {
 /// What a search came to.
 #[derive(Clone, Debug, Default)]
 pub struct Found {
-    /// Every problem that some run comes to, with the course that takes the fewest faults to it, and of these the fewest steps.
+    /// Every problem that some run comes to, with a course that takes the fewest faults to it, and of these few steps.
     pub problems: BTreeMap<Problem, Course>,
     /// What makes a person necessary in some run.
     pub persons: BTreeSet<Person>,
@@ -213,6 +213,14 @@ pub struct MemberCourse {
     pub confirm: Option<Answer>,
     /// How its undo before the next member, or before the step was passed over, ended.
     pub undo: Option<UndoEnd>,
+}
+
+impl MemberCourse {
+    /// Tells whether it did what it is for: an attempt succeeded, or it was confirmed.
+    #[must_use]
+    pub fn worked(&self) -> bool {
+        self.attempts.last() == Some(&Attempt::Succeeded) || self.confirm == Some(Answer::Done)
+    }
 }
 
 /// How an attempt ended, and what became of it in the world.

@@ -4,11 +4,9 @@
 //! until the next layer is complete, and is dropped then; how it was reached and what its step can do in it stays, in lists
 //! of plain numbers. What a number means is for the pass to know.
 
-use indexmap::IndexSet;
-
-use super::Cost;
 use super::state::{Mode, Packed, State};
 use super::step::At;
+use super::{Cost, Numbered};
 
 /// The cheapest way on to each kind of end.
 #[derive(Clone, Copy, Debug)]
@@ -90,7 +88,7 @@ impl<T> Rows<T> {
 /// The states between two steps while they are gathered.
 #[derive(Default)]
 pub(super) struct Front {
-    states: IndexSet<Packed, foldhash::fast::FixedState>,
+    states: Numbered<Packed>,
     /// The cheapest way to each, with the state of the layer before that it came from.
     costs: Vec<Cost>,
     from: Vec<u32>,

@@ -108,7 +108,7 @@ pub(super) fn ways(
     let kinds = kinds(sketch, slots, s, ends, context, class);
     let empty =
         Listed { bad: None, over: false, drained: false, busy: 0, past: false, incomplete: false, facts: slots.none() };
-    let nothing = Courses { cost: Cost::of(0, true), told: Chain(None), owed: BTreeSet::new(), marks: BTreeMap::new() };
+    let nothing = Courses { cost: Cost::STEP, told: Chain(None), owed: BTreeSet::new(), marks: BTreeMap::new() };
     let mut lists = IndexMap::from([(empty, nothing)]);
     let mut open = VecDeque::from([0]);
     while let Some(at) = open.pop_front() {
@@ -163,7 +163,7 @@ fn kinds(
 ) -> IndexMap<Kind, Courses<Rc<Told>>> {
     let mut kinds: IndexMap<Kind, Courses<Rc<Told>>> = IndexMap::new();
     for end in ends {
-        let cost = Cost::of(end.faults, true);
+        let cost = end.cost.and(Cost::STEP);
         for one in settle(sketch, slots, s, end, context, class) {
             let told = Rc::new(Told { members: end.told.clone(), undos: one.undos, drained: end.drained });
             let marks = one.problems.into_iter().map(|problem| (problem, (cost, Rc::clone(&told)))).collect();

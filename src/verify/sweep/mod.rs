@@ -33,6 +33,9 @@ type Lookup<K, V> = std::collections::HashMap<K, V, foldhash::fast::FixedState>;
 /// The same without values.
 type Set<K> = std::collections::HashSet<K, foldhash::fast::FixedState>;
 
+/// Things that are numbered as they come.
+type Numbered<T> = indexmap::IndexSet<T, foldhash::fast::FixedState>;
+
 /// What is said of a run at its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Class {
@@ -42,7 +45,9 @@ enum Class {
     Undone,
 }
 
-/// What a course costs: its faults first, then the steps that it begins.
+/// What a course costs: its faults first, then how often the process dies inside an attempt, then the steps that it
+/// begins: 24, 20 and 20 bits. A death cuts off whatever is under way, and many a course can be told with an unclear answer
+/// instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Cost(u64);
 
@@ -51,15 +56,15 @@ impl Cost {
     /// More than any course costs: there is none.
     const NEVER: Self = Self(u64::MAX);
 
-    fn of(faults: u32, begun: bool) -> Self {
-        Self((u64::from(faults) << 32) + u64::from(begun))
-    }
+    const FAULT: Self = Self(1 << 40);
+    const DEATH: Self = Self(1 << 20);
+    const STEP: Self = Self(1);
 
     fn and(self, more: Self) -> Self {
         Self(self.0 + more.0)
     }
 
     fn faults(self) -> u32 {
-        u32::try_from(self.0 >> 32).unwrap_or(u32::MAX)
+        u32::try_from(self.0 >> 40).expect("it has 24 bits")
     }
 }

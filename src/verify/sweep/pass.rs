@@ -4,14 +4,12 @@ use crate::teeth::{Bug, awake};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use indexmap::IndexSet;
-
 use super::context::{Choice, Context};
 use super::facts::Slots;
 use super::layer::{Ahead, Asked, Front, Layer, Move, Turns, WayIx, number};
 use super::state::{Fold, Folds, Mode, Readers, State};
 use super::step::{At, Mark, Way, Ways, ways};
-use super::{Class, Cost, Lookup};
+use super::{Class, Cost, Lookup, Numbered};
 use crate::verify::findings::{Course, Found, LimitReached, Part, Person, Problem, Reader, StepCourse, Stop};
 use crate::verify::sketch::{Sketch, Step};
 
@@ -35,7 +33,7 @@ struct Known {
     /// With the number of the first of the ways.
     contexts: Vec<(Rc<Ways>, usize)>,
     ways: Vec<Rc<Way>>,
-    choices: IndexSet<Vec<Choice>>,
+    choices: Numbered<Vec<Choice>>,
 }
 
 impl Known {
@@ -110,7 +108,7 @@ impl<'a> Pass<'a> {
             if mode == Mode::Output && self.sketch.output.is_empty() {
                 continue;
             }
-            let cost = if mode == Mode::Cancelled { Cost::of(1, false) } else { Cost::NONE };
+            let cost = if mode == Mode::Cancelled { Cost::FAULT } else { Cost::NONE };
             self.add(&mut front, State::begin(mode, self.slots.none()), cost, 0)?;
         }
         let facts = self.slots.none().len();
@@ -363,7 +361,7 @@ impl<'a> Pass<'a> {
     fn for_ever(&self, place: usize, state: usize, decides: u32, best: &mut BTreeMap<Problem, Through>) {
         let cost = self.layers[place].cost(state);
         note(best, &Problem::WaitsForEver(self.sketch.order[place]), cost, || {
-            let mark = Mark { cost: Cost::of(0, true), told: StepCourse::Waiting, undos: Vec::new() };
+            let mark = Mark { cost: Cost::STEP, told: StepCourse::Waiting, undos: Vec::new() };
             // It leads nowhere.
             let step = Some((Move { to: u32::MAX, way: None, decides }, mark));
             Through { cost, layer: place, state, step, decides: Vec::new(), aim: None }

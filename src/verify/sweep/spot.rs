@@ -5,11 +5,11 @@
 //! in which what it reads can be there or not.
 
 use crate::teeth::{Bug, awake};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::Set;
 use super::context::Context;
 use super::world::{Stands, Trace};
+use super::{Cost, Set};
 use crate::verify::findings::{Answer, Attempt, MemberCourse, Part, Person, Problem, Reader, UndoEnd, World};
 use crate::verify::sketch::{Failing, Member, OnError, Undo};
 
@@ -47,7 +47,7 @@ pub(super) struct End {
     pub incomplete: bool,
     /// What must not happen and did.
     pub problems: BTreeSet<Problem>,
-    pub faults: u32,
+    pub cost: Cost,
     pub told: Vec<MemberCourse>,
 }
 
@@ -120,7 +120,7 @@ struct Search<'a> {
     /// What can be told of the ends that were found.
     ended: Set<Told>,
     /// What is still to be looked at, by its cost; the shorter courses first.
-    open: Vec<VecDeque<(Node, Vec<MemberCourse>)>>,
+    open: BTreeMap<Cost, VecDeque<(Node, Vec<MemberCourse>)>>,
 }
 
 /// Looks at everything that can become of a call of `members`.
@@ -133,19 +133,18 @@ pub(super) fn search(step: usize, members: &[Member], on_error: OnError, pivot: 
         context,
         found: Ends::default(),
         ended: Set::default(),
-        open: vec![VecDeque::new()],
+        open: BTreeMap::new(),
     };
     let first = search.fresh(0, Vec::new(), false, BTreeSet::new(), false);
-    search.open[0].push_back((first, vec![told(0)]));
+    search.go(Cost::NONE, first, vec![told(0)]);
     let mut seen: Set<Node> = Set::default();
-    let mut cost = 0;
-    while cost < search.open.len() {
-        while let Some((node, told)) = search.open[cost].pop_front() {
-            if seen.insert(node.clone()) {
-                search.look(node, told, cost);
-            }
+    while let Some(mut cheapest) = search.open.first_entry() {
+        let cost = *cheapest.key();
+        match cheapest.get_mut().pop_front() {
+            Some((node, told)) if seen.insert(node.clone()) => search.look(node, told, cost),
+            Some(_) => {}
+            None => drop(cheapest.remove()),
         }
-        cost += 1;
     }
     search.found
 }
@@ -180,14 +179,11 @@ impl<'a> Search<'a> {
         }
     }
 
-    fn go(&mut self, cost: usize, node: Node, told: Vec<MemberCourse>) {
-        if self.open.len() <= cost {
-            self.open.resize_with(cost + 1, VecDeque::new);
-        }
-        self.open[cost].push_back((node, told));
+    fn go(&mut self, cost: Cost, node: Node, told: Vec<MemberCourse>) {
+        self.open.entry(cost).or_default().push_back((node, told));
     }
 
-    fn look(&mut self, node: Node, told: Vec<MemberCourse>, cost: usize) {
+    fn look(&mut self, node: Node, told: Vec<MemberCourse>, cost: Cost) {
         // A run can be stopped whenever something of the call is under way, or between two attempts.
         if !node.draining && !matches!(node.next, Next::Call | Next::Over(_) | Next::Asked(_)) {
             self.go(cost, Node { draining: true, ..node.clone() }, told.clone());
@@ -208,7 +204,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    fn call(&mut self, node: Node, told: Vec<MemberCourse>, cost: usize) {
+    fn call(&mut self, node: Node, told: Vec<MemberCourse>, cost: Cost) {
         let ix = (self.step, node.member);
         if node.member > 0 {
             self.found.parts.insert(Part::Fallback(ix));
@@ -231,14 +227,15 @@ impl<'a> Search<'a> {
         }
     }
 
-    fn attempt(&mut self, node: Node, told: Vec<MemberCourse>, cost: usize) {
+    fn attempt(&mut self, node: Node, told: Vec<MemberCourse>, cost: Cost) {
         let member = &self.members[node.member];
         let with = |attempt: Attempt| {
             let mut told = told.clone();
             told.last_mut().expect("a member is told of before its attempts").attempts.push(attempt);
             told
         };
-        let troubled = cost + usize::from(!node.troubled || awake(Bug::SweepEachAttemptAFault));
+        let is_fault = !node.troubled || awake(Bug::SweepEachAttemptAFault);
+        let troubled = cost.and(if is_fault { Cost::FAULT } else { Cost::NONE });
         let done = if member.effect.is_some() { node.trace.after(member.repeat, World::Done) } else { node.trace };
         let succeeded = Node { trace: done, ..node.clone() };
         self.succeed(succeeded, with(Attempt::Succeeded), cost);
@@ -268,7 +265,7 @@ impl<'a> Search<'a> {
             };
             let repeated = member.repeatable && (!node.draining || awake(Bug::SweepCutOffRepeatedInDrain));
             let next = if repeated { Next::Running } else { Next::Over(Code::CutOff) };
-            self.go(troubled, Node { next, ..cut }, with(Attempt::CutOff(*world)));
+            self.go(troubled.and(Cost::DEATH), Node { next, ..cut }, with(Attempt::CutOff(*world)));
         }
     }
 
@@ -287,7 +284,7 @@ impl<'a> Search<'a> {
         if self.members[node.member].acts() { node.unclear } else { !self.failing(node.member, code).clear }
     }
 
-    fn over(&mut self, node: Node, code: Code, told: Vec<MemberCourse>, cost: usize) {
+    fn over(&mut self, node: Node, code: Code, told: Vec<MemberCourse>, cost: Cost) {
         let ix = (self.step, node.member);
         let member = &self.members[node.member];
         let Some(confirm) = member.confirm.as_ref().filter(|_| self.is_unknown(&node, code)) else {
@@ -316,7 +313,7 @@ impl<'a> Search<'a> {
                 continue;
             }
             let unanswered = Node { next: Next::Asked(code), answer: Some(Answer::Unknown), ..node.clone() };
-            self.go(cost + 1, unanswered, answered(Answer::Unknown));
+            self.go(cost.and(Cost::FAULT), unanswered, answered(Answer::Unknown));
             let worldless = member.effect.is_none();
             let stands = node.trace.stands != Stands::No;
             if worldless || stands {
@@ -334,7 +331,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    fn succeed(&mut self, node: Node, told: Vec<MemberCourse>, cost: usize) {
+    fn succeed(&mut self, node: Node, told: Vec<MemberCourse>, cost: Cost) {
         let verdict = Verdict::By(node.member);
         let owed = self.members[node.member].undo.is_some();
         self.end(node, verdict, owed, true, told, cost);
@@ -345,7 +342,7 @@ impl<'a> Search<'a> {
         node.answer != Some(Answer::NotDone) && self.is_unknown(node, code)
     }
 
-    fn asked(&mut self, node: Node, code: Code, told: Vec<MemberCourse>, cost: usize) {
+    fn asked(&mut self, node: Node, code: Code, told: Vec<MemberCourse>, cost: Cost) {
         let unknown = self.stays_unknown(&node, code);
         let verdict = if unknown || node.unsure || node.incomplete { Verdict::Unknown } else { Verdict::Failed };
         let owed = self.owes(&node);
@@ -403,7 +400,7 @@ impl<'a> Search<'a> {
         owed: bool,
         unknown: bool,
         told: Vec<MemberCourse>,
-        cost: usize,
+        cost: Cost,
     ) {
         if owed && !awake(Bug::SweepFallbackBeforeUndo) {
             return self.go(cost, Node { next: Next::Undo(code, Some(to)), ..node.clone() }, told);
@@ -411,7 +408,7 @@ impl<'a> Search<'a> {
         self.next(node.clone(), to, unknown, told, cost);
     }
 
-    fn next(&mut self, node: Node, to: usize, unknown: bool, mut told: Vec<MemberCourse>, cost: usize) {
+    fn next(&mut self, node: Node, to: usize, unknown: bool, mut told: Vec<MemberCourse>, cost: Cost) {
         let mut before = node.before;
         before.push(Left { member: node.member, trace: node.trace, owed: false, succeeded: false, denied: false });
         let unsure = node.unsure || (unknown && !node.undone);
@@ -421,14 +418,14 @@ impl<'a> Search<'a> {
     }
 
     /// Ends a member after which nothing else is tried.
-    fn pass(&mut self, node: Node, code: Code, verdict: Verdict, owed: bool, told: Vec<MemberCourse>, cost: usize) {
+    fn pass(&mut self, node: Node, code: Code, verdict: Verdict, owed: bool, told: Vec<MemberCourse>, cost: Cost) {
         if owed && self.on_error == OnError::Continue && !awake(Bug::SweepPassedOverAsItIs) {
             return self.go(cost, Node { next: Next::Undo(code, None), ..node }, told);
         }
         self.end(node, verdict, owed, false, told, cost);
     }
 
-    fn undo(&mut self, node: Node, code: Code, to: Option<usize>, told: Vec<MemberCourse>, cost: usize) {
+    fn undo(&mut self, node: Node, code: Code, to: Option<usize>, told: Vec<MemberCourse>, cost: Cost) {
         let ix = (self.step, node.member);
         let member = &self.members[node.member];
         let Some(undo) = &member.undo else { return };
@@ -447,7 +444,7 @@ impl<'a> Search<'a> {
             let Some(trace) = one.after else {
                 let failed = Node { incomplete: true, problems, ..node.clone() };
                 let failed = if one.called { self.pivot_undone(failed, to, true) } else { failed };
-                self.end(failed, Verdict::Unknown, false, false, with(UndoEnd::Failed), cost + one.faults);
+                self.end(failed, Verdict::Unknown, false, false, with(UndoEnd::Failed), cost.and(one.cost));
                 continue;
             };
             let after = Node { trace, undone: true, problems, ..node.clone() };
@@ -471,16 +468,15 @@ impl<'a> Search<'a> {
         node
     }
 
-    fn end(&mut self, node: Node, verdict: Verdict, owed: bool, succeeded: bool, told: Vec<MemberCourse>, cost: usize) {
+    fn end(&mut self, node: Node, verdict: Verdict, owed: bool, succeeded: bool, told: Vec<MemberCourse>, cost: Cost) {
         let mut left = node.before;
         let denied = node.answer == Some(Answer::NotDone);
         left.push(Left { member: node.member, trace: node.trace, owed, succeeded, denied });
         // The cheapest comes first.
         let end = (verdict, node.draining, node.incomplete, left.clone(), node.problems.clone());
         if self.ended.insert(end) {
-            let faults = u32::try_from(cost).unwrap_or(u32::MAX);
             let (drained, incomplete, problems) = (node.draining, node.incomplete, node.problems);
-            self.found.ends.push(End { verdict, drained, left, incomplete, problems, faults, told });
+            self.found.ends.push(End { verdict, drained, left, incomplete, problems, cost, told });
         }
     }
 }
@@ -491,7 +487,7 @@ pub(super) struct Undone {
     pub called: bool,
     /// The world after it; nothing if it failed.
     pub after: Option<Trace>,
-    pub faults: usize,
+    pub cost: Cost,
     pub problems: Vec<Problem>,
 }
 
@@ -512,7 +508,7 @@ impl Undoing<'_> {
         let (missing, avoidable) = context.missing(&self.undo.reads, Reader::Undo(self.ix), self.own);
         let mut all = Vec::new();
         if !missing.is_empty() {
-            all.push(Undone { called: false, after: None, faults: 0, problems: missing });
+            all.push(Undone { called: false, after: None, cost: Cost::NONE, problems: missing });
         }
         if !avoidable {
             return all;
@@ -520,13 +516,13 @@ impl Undoing<'_> {
         // A request that arrives before the undo might as well have arrived at once, but for one that a confirm did not
         // see yet.
         let arrived = trace.landed().filter(|_| self.denied && !awake(Bug::SweepNothingLandsAfterAsking));
-        let mut came_to = |after, faults| all.push(Undone { called: true, after, faults, problems: Vec::new() });
+        let mut came_to = |after, cost| all.push(Undone { called: true, after, cost, problems: Vec::new() });
         for trace in std::iter::once(trace).chain(arrived) {
             if trace.can_be_undone(self.member, self.undo) || awake(Bug::SweepAbsenceIsFine) {
-                came_to(Some(trace.undone(self.undo)), 0);
-                came_to(None, 1);
+                came_to(Some(trace.undone(self.undo)), Cost::NONE);
+                came_to(None, Cost::FAULT);
             } else {
-                came_to(None, 0);
+                came_to(None, Cost::NONE);
             }
         }
         all

@@ -3,8 +3,7 @@
 use crate::teeth::{Bug, awake};
 use std::collections::BTreeMap;
 
-use indexmap::IndexSet;
-
+use super::Numbered;
 use super::context::{Choice, Look, Seen, looks_of_reads, looks_of_truth};
 use super::facts::Facts;
 use super::layer::number;
@@ -50,7 +49,7 @@ pub(super) struct FoldIx(u32);
 
 /// Every fold that some state has. There are few, and a state has many, so that a state has their numbers.
 #[derive(Debug, Default)]
-pub(super) struct Folds(IndexSet<Fold, foldhash::fast::FixedState>);
+pub(super) struct Folds(Numbered<Fold>);
 
 impl Folds {
     fn get(&self, ix: FoldIx) -> &Fold {

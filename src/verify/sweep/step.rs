@@ -25,7 +25,7 @@ struct StepEnd {
     call: Option<End>,
     /// What a template of it missed before anything was called or waited for.
     unreadable: Vec<Problem>,
-    faults: u32,
+    cost: Cost,
     told: StepCourse,
 }
 
@@ -98,7 +98,7 @@ pub(super) fn ways(sketch: &Sketch, slots: &Slots, s: usize, skipped: bool, cont
     let (ends, items) = ends(sketch, s, skipped, context, &mut found);
     let mut merged = Merged::default();
     for end in &ends {
-        let cost = Cost::of(end.faults, begins(&end.told));
+        let cost = if begins(&end.told) { end.cost.and(Cost::STEP) } else { end.cost };
         let settled = match &end.call {
             Some(call) => settle(sketch, slots, s, call, context, class),
             None => vec![Settled { facts: slots.none(), ..Settled::default() }],
@@ -171,7 +171,7 @@ fn ends(
         drained: false,
         call: None,
         unreadable: Vec::new(),
-        faults: 0,
+        cost: Cost::NONE,
         told,
     };
     let unreadable =
@@ -203,7 +203,7 @@ fn ends(
                 found.parts.insert(Part::Step(s));
                 ends.push(plain(StepEnding::Ok, StepCourse::Waited));
                 if wait.signal && wait.limited {
-                    ends.push(StepEnd { faults: 1, ..plain(StepEnding::Failed, StepCourse::Missed) });
+                    ends.push(StepEnd { cost: Cost::FAULT, ..plain(StepEnding::Failed, StepCourse::Missed) });
                 }
                 found.for_ever =
                     wait.signal && !wait.limited && (!sketch.deadline || awake(Bug::SweepDeadlineEndsNoWait));
@@ -258,7 +258,7 @@ fn single(end: End) -> StepEnd {
         via,
         drained: end.drained,
         unreadable: Vec::new(),
-        faults: end.faults,
+        cost: end.cost,
         told: StepCourse::Called(end.told.clone()),
         call: Some(end),
     }
@@ -300,7 +300,7 @@ pub(super) fn settle(
         let mut more = Vec::new();
         for outcome in undoing.outcomes(context, left.trace) {
             // A failure that need not be is a run like this one that ends with a person.
-            if outcome.after.is_none() && outcome.faults > 0 {
+            if outcome.after.is_none() && outcome.cost > Cost::NONE {
                 continue;
             }
             for (settled, finals) in &all {
