@@ -67,7 +67,7 @@ fn tell<'a>(app: &App, proof: &Proof, plan: &Plan, loaded: &Loaded, flaw: &'a Fl
     let fix = repair(proof, flaw, loaded, &app.contracts, &app.limits);
     let replay = match rehearse(plan, &loaded.parsed.document, &proof.sketch, flaw.course) {
         Ok(rehearsed) if rehearsed.shows(flaw.problem) => shown::Replay::Shown,
-        Ok(rehearsed) => shown::Replay::Otherwise { status: rehearsed.status, ahead: rehearsed.ahead },
+        Ok(rehearsed) => shown::Replay::Otherwise(rehearsed.status),
         Err(why) => shown::Replay::Impossible(why.to_string()),
     };
     shown::Told { flaw, story, fix, replay }

@@ -111,11 +111,11 @@ impl RunState {
     }
 }
 
+/// Adds what a member came to: its output or its error. One that a confirm found done has succeeded.
 fn add_result(scope: &mut Scope, member: &MemberState) {
     if let Some(output) = &member.output {
         scope.vars.insert("output".into(), Arc::clone(output.value()));
-    }
-    if let Some(error) = &member.forward.error {
+    } else if let Some(error) = &member.forward.error {
         scope.vars.insert("error".into(), Arc::new(error.to_json()));
     }
 }

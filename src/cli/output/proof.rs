@@ -32,39 +32,16 @@ pub(in crate::cli) enum Replay {
     /// It came to the same.
     Shown,
     /// The run ended with this status, and did not come to it.
-    Otherwise {
-        /// The run's.
-        status: String,
-        /// Steps with which the engine was ahead of the story.
-        ahead: Vec<String>,
-    },
+    Otherwise(String),
     /// It cannot be played.
     Impossible(String),
 }
 
 impl Replay {
-    /// Returns the steps with which the engine was ahead of the story.
-    fn ahead(&self) -> &[String] {
-        match self {
-            Self::Otherwise { ahead, .. } => ahead,
-            Self::Shown | Self::Impossible(_) => &[],
-        }
-    }
-
     fn words(&self) -> String {
         match self {
             Self::Shown => "played on the real engine, it came to the same".to_owned(),
-            Self::Otherwise { status, .. } => {
-                let played = format!("played on the real engine, it came to something else ({status})");
-                let names: Vec<String> = self.ahead().iter().map(|name| format!("`{name}`")).collect();
-                match names.as_slice() {
-                    [] => played,
-                    names => format!(
-                        "{played}: the engine begins at once whatever may begin, and was ahead of the story with {}",
-                        names.join(", ")
-                    ),
-                }
-            }
+            Self::Otherwise(status) => format!("played on the real engine, it came to something else ({status})"),
             Self::Impossible(why) => format!("not played on the real engine: {why}"),
         }
     }
@@ -405,10 +382,9 @@ impl Page<'_> {
             "faults": told.story.faults,
             "replayed": match &told.replay {
                 Replay::Shown => "shown",
-                Replay::Otherwise { .. } => "otherwise",
+                Replay::Otherwise(_) => "otherwise",
                 Replay::Impossible(_) => "impossible",
             },
-            "ahead": told.replay.ahead(),
             "given": told.story.given,
             "story": rows,
             "fix": told.fix.as_ref().map(|fix| match fix {

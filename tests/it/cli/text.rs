@@ -77,20 +77,6 @@ fn an_undo_is_drawn_under_what_it_undoes() {
 }
 
 #[test]
-fn a_page_says_where_the_engine_was_ahead_of_a_story() {
-    let workflow = "steps:
-  approval: { wait: { signal: approved, timeout: 2d } }
-  label: { wait: { signal: labelled, timeout: 1d } }
-invariants:
-  - never: label.failed and not approval.failed and not approval.ok
-";
-    let done = Test::new().workflow("w", workflow).args("verify").code(1).run();
-    let done = done.stdout_has("came to something else (failed): the engine begins at once whatever may begin, and was ahead of the story with `approval`");
-    let json = Test::after(done).args("verify -o json").code(1).run().json();
-    assert_eq!(json["files"][0]["violations"][0]["ahead"], serde_json::json!(["approval"]), "{json:#}");
-}
-
-#[test]
 fn every_event_has_a_place_in_a_history() {
     let ends = format!("{PASS}finally:\n  last: {{ uses: core.pass, with: {{}} }}\n");
     let done = Test::new().workflow("w", &ends).args("exec --id r").run();

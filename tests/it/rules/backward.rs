@@ -765,3 +765,22 @@ fn d12_an_undo_that_hangs_panics_or_fails_is_given_up_and_the_others_are_made() 
         assert_eq!((report.exit_code(), report.undone.as_slice()), (5, ["a".to_owned()].as_slice()), "{act:?}");
     }
 }
+
+#[test]
+fn rule_09_an_undo_of_what_a_confirm_found_done_sees_its_output_and_no_error() {
+    let lab = Lab::new(
+        "
+        steps:
+          a:
+            uses: act.keyed
+            confirm: { uses: lookup }
+            compensate: { uses: undo, with: \"{{ output.id }} {{ error.code | default('none') }}\" }
+          bad: { needs: [a], uses: read }
+        ",
+    )
+    .script("act.keyed a", [Act::Unknown("a.lost")])
+    .script("lookup a", [Act::Done(json!({ "id": 5 }))])
+    .script("read bad", [Act::Permanent("a.no")]);
+    lab.run(json!({}));
+    assert_eq!(lab.calls().last().unwrap().input, json!("5 none"));
+}
