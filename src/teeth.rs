@@ -193,6 +193,12 @@ bugs! {
     ExploreConditionForgotten = "explore_condition_forgotten", Unit("verify::explore::tests::forward::a_free_condition_is_the_same_wherever_it_stands");
     /// The explorer thinks that a deadline ends no wait.
     ExploreDeadlineEndsNoWait = "explore_deadline_ends_no_wait", Unit("verify::explore::tests::forward::a_wait_ends_well_by_itself_and_a_signal_may_not_come");
+    /// What fails as soon as it begins stops the run before all that may begin has.
+    StopsBeforeAllBegin = "stops_before_all_begin", It("rules::forward::rule_09_what_may_begin_begins_though_something_fails_at_once");
+    /// A signal goes to the first step in the file that waits for it.
+    SignalToTheFirst = "signal_to_the_first", It("rules::shared::rule_18_a_signal_goes_to_whoever_has_the_least_time_left");
+    /// A run that is taken up begins what may begin before it looks at what has ended or come due meanwhile.
+    BeginsBeforeItLooks = "begins_before_it_looks", It("rules::shared::rule_11_a_run_that_is_cancelled_or_late_begins_nothing_when_it_is_taken_up");
     /// The explorer begins further items after one has failed.
     ExploreItemsGoOn = "explore_items_go_on", Unit("verify::explore::tests::forward::an_item_that_failed_stops_the_list_unless_it_is_passed_over");
     /// The explorer counts each failed attempt as a fault.
@@ -333,8 +339,6 @@ bugs! {
     ShrunkToAnything = "shrunk_to_anything", Unit("verify::random::tests::what_fails_is_made_smaller_and_still_fails");
     /// The second reading of the rules forgets that an earlier member may have acted.
     ModelForgetsUnclear = "model_forgets_unclear", It("rules::forward::rule_05_the_model_demands_unknown_where_something_may_be_left_and_failed_where_nothing_is");
-    /// A list is begun, and its items only when all else that can begin has begun.
-    ListBegunWithoutItems = "list_begun_without_items", It("rules::forward::rule_19_a_list_becomes_known_with_its_first_items_whatever_fails_in_the_same_turn");
     /// The explorer lets a deadline come to a run that rests parked.
     ExploreDeadlineWhileParked = "explore_deadline_while_parked", Unit("verify::explore::tests::lists::a_deadline_does_not_come_to_a_run_that_rests_parked");
     /// The sweep counts two items side by side, however many there are.

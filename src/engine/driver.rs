@@ -27,13 +27,15 @@ use crate::time::{Due, Timestamp};
 const TURN_MESSAGES_MAX: usize = 256;
 
 /// Where the answer to a wish goes.
-type Reply = oneshot::Sender<Result<(), EngineError>>;
+pub(super) type Reply = oneshot::Sender<Result<(), EngineError>>;
 
 /// What a driver is told.
 #[derive(Debug)]
 pub(super) enum Message {
     /// Something happened.
     Input(Input),
+    /// The run is taken over from a process that is gone, by somebody who wants something or not.
+    TakeOver { obstacle: Option<(&'static str, String)>, wish: Option<(Input, Reply)> },
     /// Somebody wants something, and wants to know whether it was done.
     Operate(Input, Reply),
     /// Somebody wants to know how the run stands.
@@ -279,17 +281,8 @@ impl Driver {
     fn take(&mut self, message: Message, turn: &mut Turn) -> Result<(), EngineError> {
         match message {
             Message::Input(input) => self.decide(input, turn),
-            Message::Operate(input, reply) => match self.operate(input, turn) {
-                Err(EngineError::Refused(refusal)) => {
-                    turn.replies.push((reply, Err(refusal.into())));
-                    Ok(())
-                }
-                Err(other) => Err(other),
-                Ok(()) => {
-                    turn.replies.push((reply, Ok(())));
-                    Ok(())
-                }
-            },
+            Message::TakeOver { obstacle, wish } => self.take_over(obstacle, wish, turn),
+            Message::Operate(input, reply) => self.answer(input, reply, turn),
             Message::Report(asked) => {
                 turn.asked.push(asked);
                 Ok(())
@@ -321,6 +314,37 @@ impl Driver {
             }
             Message::Hold | Message::PutDown => Ok(()),
         }
+    }
+
+    /// Takes the run over. What is to be cancelled begins nothing more before it is.
+    fn take_over(
+        &mut self,
+        obstacle: Option<(&'static str, String)>,
+        wish: Option<(Input, Reply)>,
+        turn: &mut Turn,
+    ) -> Result<(), EngineError> {
+        let Some((input, reply)) = wish else { return self.decide(Input::Recovered { obstacle }, turn) };
+        let first = matches!(input, Input::Cancel { .. }) && !self.held && !awake(Bug::BeginsBeforeItLooks);
+        if first {
+            self.machine.hold();
+        }
+        self.decide(Input::Recovered { obstacle }, turn)?;
+        self.answer(input, reply, turn)?;
+        if first {
+            self.machine.let_go();
+            self.decide(Input::Wake, turn)?;
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, input: Input, reply: Reply, turn: &mut Turn) -> Result<(), EngineError> {
+        let answer = match self.operate(input, turn) {
+            Err(EngineError::Refused(refusal)) => Err(refusal.into()),
+            Err(other) => return Err(other),
+            Ok(()) => Ok(()),
+        };
+        turn.replies.push((reply, answer));
+        Ok(())
     }
 
     fn operate(&mut self, input: Input, turn: &mut Turn) -> Result<(), EngineError> {

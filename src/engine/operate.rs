@@ -20,6 +20,11 @@ fn signal_data(name: &str, data: Value) -> Result<Payload, EngineError> {
     })
 }
 
+/// Tells whether this is asked of runs that have ended.
+fn on_final_runs(input: &Input) -> bool {
+    matches!(input, Input::Compensate | Input::MarkDone { .. })
+}
+
 impl Engine {
     /// Gives a run a message. It is durable when this returns.
     ///
@@ -117,15 +122,13 @@ impl Engine {
 
     async fn operate(&self, run: RunKey, input: Input) -> Result<RunReport, EngineError> {
         self.ask_first(run, &input)?;
-        let on_final_runs = matches!(input, Input::Compensate | Input::MarkDone { .. });
-        let wanted = if on_final_runs { Wanted::AlsoFinal } else { Wanted::Unfinished };
+        let wanted = if on_final_runs(&input) { Wanted::AlsoFinal } else { Wanted::Unfinished };
         loop {
-            let Some(running) = self.running(run, wanted).await? else {
+            let (reply, done) = oneshot::channel();
+            let Some(running) = self.running(run, wanted, Some((input.clone(), reply))).await? else {
                 let (_, state) = self.inner.library.state(run)?;
                 return Err(Refusal::Final { run: state.started.id.clone(), status: state.status().into() }.into());
             };
-            let (reply, done) = oneshot::channel();
-            let _ = running.mailbox.send(Message::Operate(input.clone(), reply));
             match done.await {
                 Ok(result) => {
                     result?;
@@ -145,9 +148,17 @@ impl Engine {
             return Ok(());
         }
         let mut machine = self.inner.library.machine(run)?;
+        if machine.state().is_final() && !on_final_runs(input) {
+            let state = machine.state();
+            return Err(Refusal::Final { run: state.started.id.clone(), status: state.status().into() }.into());
+        }
         let now = self.inner.executor.clock.now();
         let obstacle = self.inner.obstacle_to(&machine);
         let taken = machine.advance(now, Input::Recovered { obstacle });
+        // What has come due meanwhile ends the run, and whoever takes it over records that.
+        if machine.state().is_final() && !on_final_runs(input) {
+            return Ok(());
+        }
         match taken.and_then(|_| machine.advance(now, input.clone())) {
             Err(Stuck::Refused(refusal)) => Err(refusal.into()),
             // A mistake of ours is told where the wish is really carried out.

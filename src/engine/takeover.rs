@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::driver::{Driver, Message, Position};
+use super::driver::{Driver, Message, Position, Reply};
 use super::{Engine, EngineError, Patience, Running};
 use crate::machine::Input;
 use crate::machine::state::RunState;
@@ -29,7 +29,7 @@ impl Engine {
     /// # Errors
     /// When the store cannot be read, or the run is damaged.
     pub async fn resume(&self, run: RunKey) -> Result<(), EngineError> {
-        self.running(run, Wanted::Unfinished).await.map(|_| ())
+        self.running(run, Wanted::Unfinished, None).await.map(|_| ())
     }
 
     /// Takes over every unfinished run that can be read, and returns all. Those that were under way when processes died
@@ -56,7 +56,7 @@ impl Engine {
             }
         }
         for run in suspects {
-            match self.running(run, Wanted::Suspicious).await {
+            match self.running(run, Wanted::Suspicious, None).await {
                 Ok(Some(_)) => {}
                 Ok(None) => {
                     others.push(run);
@@ -82,10 +82,17 @@ impl Engine {
     }
 
     /// Returns the driver of a run, taking the run over from the store if nobody has it yet; nothing for a run that is
-    /// not wanted.
-    pub(super) async fn running(&self, run: RunKey, wanted: Wanted) -> Result<Option<Running>, EngineError> {
+    /// not wanted. The driver is told what somebody wants of the run.
+    pub(super) async fn running(
+        &self,
+        run: RunKey,
+        wanted: Wanted,
+        wish: Option<(Input, Reply)>,
+    ) -> Result<Option<Running>, EngineError> {
         let _taking_over = self.inner.taking_over.lock().await;
+        let operate = |(input, reply)| Message::Operate(input, reply);
         if let Some(running) = self.inner.runs.lock().get(&run) {
+            let _ = wish.map(|wish| running.mailbox.send(operate(wish)));
             return Ok(Some(running.clone()));
         }
         if self.inner.stopping.load(Ordering::Acquire) {
@@ -102,11 +109,11 @@ impl Engine {
             return Ok(None);
         }
         if is_final {
-            return self.drive(Driver::new(Arc::clone(&self.inner), machine), None).map(Some);
+            return self.drive(Driver::new(Arc::clone(&self.inner), machine), wish.map(operate)).map(Some);
         }
         let obstacle = self.inner.obstacle_to(&machine);
         let driver = Driver::new(Arc::clone(&self.inner), machine);
-        self.drive(driver, Some(Message::Input(Input::Recovered { obstacle }))).map(Some)
+        self.drive(driver, Some(Message::TakeOver { obstacle, wish })).map(Some)
     }
 }
 

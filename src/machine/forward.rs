@@ -32,6 +32,7 @@ impl Machine {
     pub(super) fn go_forward(&mut self) -> Result<bool, IllegalTransition> {
         let before = self.out.entries.len() + self.out.commands.len();
         let ready: Vec<StepIx> = self.state.ready.iter().copied().collect();
+        self.begins |= !awake(Bug::StopsBeforeAllBegin);
         for ix in ready {
             if self.state.phase != Phase::Running {
                 return Ok(true);
@@ -42,11 +43,6 @@ impl Machine {
                 && !self.asked.contains_key(&CallIx { step: ix, item: None, member: 0, kind: CallKind::Forward })
             {
                 self.begin_step(ix)?;
-                // A list is begun with its first items, as a call is with its first attempt: a step that fails later in
-                // this turn would keep them out, and leave a list that nobody has begun.
-                if self.state.lists.contains(&ix) && !awake(Bug::ListBegunWithoutItems) {
-                    self.go_through_items(ix)?;
-                }
             }
         }
         let lists: Vec<StepIx> = self.state.lists.iter().copied().collect();
@@ -56,6 +52,10 @@ impl Machine {
             }
         }
         if self.out.entries.len() + self.out.commands.len() > before || !self.todo.is_empty() {
+            return Ok(true);
+        }
+        if let Some((place, error)) = self.stop.take() {
+            self.start_drain(Cause::Failed { place: Some(place), error })?;
             return Ok(true);
         }
         self.rest_or_end()
@@ -137,11 +137,17 @@ impl Machine {
         }
     }
 
-    /// Gives the oldest unused signal of this name to the first step that waits for it.
+    /// Gives the oldest unused signal of this name to the step that waits for it and has the least time left, or else to the
+    /// first in the file.
     pub(super) fn give_signal(&mut self, name: &str) -> Done {
-        let waits = |ix: &StepIx| matches!(&self.state.step(*ix).stage, Stage::Waiting { signal: Some(signal), .. } if signal == name);
-        let waiting = self.state.waiting.iter().copied().find(waits);
-        if let Some(ix) = waiting
+        let waits = |ix: &StepIx| match &self.state.step(*ix).stage {
+            Stage::Waiting { signal: Some(signal), until } if signal == name => {
+                let without_end = until.is_none() || awake(Bug::SignalToTheFirst);
+                Some((without_end, until.filter(|_| !without_end), *ix))
+            }
+            _ => None,
+        };
+        if let Some((.., ix)) = self.state.waiting.iter().filter_map(waits).min()
             && self.state.signals.iter().any(|s| !s.used && s.name == name)
         {
             let place = Place { step: self.plan.step(ix).name.clone(), item: None };
@@ -209,6 +215,15 @@ impl Machine {
             self.end_list(ix)?;
         }
         Ok(())
+    }
+
+    /// Tells whether no item of a list is under way, and none begins any more.
+    pub(super) fn is_over(&self, ix: StepIx) -> bool {
+        let state = self.state.step(ix);
+        let under_way = state.items.values().any(|item| item.end.is_none() && !item.members.is_empty());
+        let total = state.list.as_ref().and_then(|list| list.value().as_array().map(Vec::len)).unwrap_or(0);
+        let stuck = self.plan.step(ix).on_error != OnError::Continue && self.first_failed_item(ix).is_some();
+        !under_way && (stuck || state.ended_items as usize == total)
     }
 
     /// Withdraws items that wait for a place of their service: after a failure none begins.
@@ -391,6 +406,10 @@ impl Machine {
                     item: self.first_failed_item(ix).map(|(n, _)| n).filter(|_| self.plan.step(ix).foreach.is_some()),
                     ..place
                 };
+                if self.begins {
+                    self.stop.get_or_insert((place, error));
+                    return Ok(());
+                }
                 self.start_drain(Cause::Failed { place: Some(place), error })
             }
             _ => Ok(()),

@@ -42,7 +42,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use self::event::{Answer, CallKind, Cause, Entry, Event};
+use self::event::{Answer, CallKind, Cause, Entry, Event, Place};
 use self::state::{Alarm, CallIx, Phase, Progress, RunState};
 use self::table::IllegalTransition;
 use crate::failure::Failure;
@@ -261,6 +261,11 @@ pub struct Machine {
     todo: BTreeSet<(StepIx, Option<u32>)>,
     /// Where each `foreach` stands: the next item to begin, and how many are under way.
     cursors: BTreeMap<StepIx, forward::Cursor>,
+    /// Whether steps have begun in this turn. What stops the run from here on does so when all that may begin has, whatever
+    /// its place in the file.
+    begins: bool,
+    /// What stops the run at the end of this turn.
+    stop: Option<(Place, Failure)>,
     /// Whether nothing new may start, because the process will put the run down.
     held: bool,
     /// The time by the clock.
@@ -343,6 +348,8 @@ impl Machine {
             in_flight: BTreeSet::new(),
             todo: BTreeSet::new(),
             cursors: BTreeMap::new(),
+            begins: false,
+            stop: None,
             held: false,
             now: at,
             at,
@@ -360,6 +367,11 @@ impl Machine {
     /// process that takes the run over.
     pub fn hold(&mut self) {
         self.held = true;
+    }
+
+    /// Lets start again what may, from the next input on.
+    pub fn let_go(&mut self) {
+        self.held = false;
     }
 
     /// Tells whether a call has asked its service for a place and waits for the answer.
@@ -383,6 +395,7 @@ impl Machine {
         // The clock may have been set back; the recorded time of a run never goes backwards. What is due is a matter of
         // the clock: one that was a year ahead for a moment must not hold the run up for a year.
         self.at = self.at.max(at);
+        (self.begins, self.stop) = (false, None);
         match input {
             Input::Begin => self.rescan(),
             Input::Recovered { obstacle } => self.recover(obstacle)?,

@@ -65,7 +65,22 @@ impl Machine {
             self.give_signals()?;
         }
         self.rescan();
-        Ok(())
+        if awake(Bug::BeginsBeforeItLooks) { Ok(()) } else { self.hear() }
+    }
+
+    /// Takes note of all that has ended or come due meanwhile, before anything begins: it may stop the run.
+    fn hear(&mut self) -> Result<(), IllegalTransition> {
+        let held = std::mem::replace(&mut self.held, true);
+        for (step, item) in self.todo.clone() {
+            self.pursue(step, item)?;
+        }
+        for list in self.state.lists.clone() {
+            if self.is_over(list) {
+                self.end_list(list)?;
+            }
+        }
+        self.held = held;
+        self.wake()
     }
 
     /// The deliberate bug of that name: every back-off takes its whole time once more.

@@ -38,7 +38,9 @@ impl Model {
     pub(super) fn may_go_forward(&self) -> Result<(), Violation> {
         self.at_work()?;
         demand(self.phase == Phase::Forward, "nothing new starts on the way back")?;
-        demand(self.first_failure().is_none(), "nothing new starts after a failure")?;
+        // In the commit in which a step fails, others may begin that may begin with it.
+        let later = |failed: usize| self.steps[failed].ended_at < self.now;
+        demand(!self.first_failure().is_some_and(later), "nothing new starts after a failure")?;
         let late = self.punctual && self.deadline.is_some_and(|deadline| self.now > deadline.max(self.since));
         demand(!late, "nothing new starts after the deadline")
     }
@@ -281,11 +283,11 @@ impl Model {
 
     /// Notes the end of a step.
     pub(super) fn end_step(&mut self, ix: usize, verdict: Verdict, error: Option<&Failure>) {
-        let (drained, ended) = (self.phase != Phase::Forward, self.events);
+        let (drained, ended, ended_at) = (self.phase != Phase::Forward, self.events, self.now);
         let step = &mut self.steps[ix];
         step.way = Way::Ended(verdict);
         step.error = error.cloned();
-        (step.drained, step.ended) = (drained, ended);
+        (step.drained, step.ended, step.ended_at) = (drained, ended, ended_at);
     }
 
     fn end_wait(

@@ -167,6 +167,8 @@ pub(super) struct Step {
     pub drained: bool,
     /// Which end of a step it was, counted over the run: the first cause is the lowest.
     pub ended: u64,
+    /// When that was.
+    pub ended_at: Timestamp,
     /// The item that failed first.
     pub culprit: Option<u32>,
     /// It has failed, and an operator let the run go on without it.
@@ -187,6 +189,7 @@ impl Step {
             error: None,
             drained: false,
             ended: 0,
+            ended_at: Timestamp(i64::MIN),
             culprit: None,
             waived: false,
             data: None,

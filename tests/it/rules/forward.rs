@@ -614,3 +614,25 @@ fn rule_05_the_model_demands_unknown_where_something_may_be_left_and_failed_wher
         assert!(why.contains("the item does not end like that now"), "{why}");
     }
 }
+
+#[test]
+fn rule_09_what_may_begin_begins_though_something_fails_at_once() {
+    let lab = Lab::new(
+        "
+        steps:
+          list: { foreach: input.no_list, uses: read }
+          late: { wait: { until: input.no_time } }
+          call: { uses: read, with: \"{{ input.missing.field }}\" }
+          skipped: { when: 'false', uses: read }
+          after: { needs: [skipped], on_skip: run, uses: act.keyed }
+          beside: { uses: other.keyed }
+        ",
+    );
+    let report = lab.run(json!({ "no_list": 1, "no_time": "soon" }));
+    let statuses: Vec<&str> = report.steps.values().map(|s| s.status.as_str()).collect();
+    assert_eq!(statuses, ["failed", "failed", "failed", "skipped", "succeeded", "succeeded"]);
+    assert_eq!((report.status.as_str(), lab.called().len()), ("failed", 2));
+    let history = lab.history();
+    let at = |what: &str| history.iter().position(|event| event == what).unwrap();
+    assert!(at("step_started after") < at("drain_started list") && at("step_failed call") < at("drain_started list"));
+}

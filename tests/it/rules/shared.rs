@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use flowrun::engine::report::RunReport;
 use flowrun::engine::{EngineError, Known, Patience, Submission};
 use flowrun::machine::Refusal;
+use flowrun::names::RunKey;
 use serde_json::json;
 
 use super::S;
@@ -547,4 +549,79 @@ fn rule_09_what_ends_while_a_run_is_put_down_can_stop_it_before_anything_follows
     });
     let report = lab.resume();
     assert_eq!((report.steps["a"].status.as_str(), report.steps["b"].status.as_str()), ("succeeded", "pending"));
+}
+
+/// Lets a process begin a run and put it down a second later, while its first step is under way.
+fn put_down(lab: &Lab) -> RunKey {
+    let workflow = lab.workflow();
+    lab.life(|engine| async move {
+        let submission = Submission { workflow, input: json!({}), id: Some("it".into()) };
+        let run = engine.submit(submission).await.unwrap().run;
+        time_passes(S).await;
+        engine.stop(20 * S).await;
+        run
+    })
+}
+
+#[test]
+fn rule_11_a_run_that_is_cancelled_or_late_begins_nothing_when_it_is_taken_up() {
+    let lab = || {
+        Lab::new("deadline: 1h\nsteps: { a: { uses: act.keyed }, b: { needs: [a], uses: act.once } }")
+            .script("act.keyed a", [Act::Slow(2 * S)])
+    };
+    let steps = |report: &RunReport| (report.steps["a"].status.clone(), report.steps["b"].status.clone());
+    let undone = ("succeeded".to_owned(), "pending".to_owned());
+    let cancelled = lab();
+    let run = put_down(&cancelled);
+    let report = cancelled.life(|engine| async move {
+        engine.cancel(run, None, true).await.unwrap();
+        engine.rest(run, Patience::None).await.unwrap()
+    });
+    assert_eq!((report.status.as_str(), steps(&report)), ("cancelled", undone.clone()));
+    let late = lab();
+    put_down(&late);
+    late.pass(3600 * S);
+    let report = late.resume();
+    assert_eq!((report.error.as_ref().unwrap().code.as_str(), steps(&report)), ("deadline", undone));
+    // Who comes in time finds what is next.
+    let in_time = lab();
+    put_down(&in_time);
+    assert_eq!(in_time.resume().status, "completed");
+}
+
+#[test]
+fn rule_09_a_wait_that_is_over_when_the_run_stops_is_followed_by_nothing() {
+    let lab = Lab::new(
+        "steps: { a: { wait: { for: 10m } }, b: { needs: [a], uses: act.once }, c: { wait: { signal: go, timeout: 20m } } }",
+    );
+    put_down(&lab);
+    lab.pass(3600 * S);
+    let report = lab.resume();
+    let status = |step: &str| report.steps[step].status.as_str();
+    assert_eq!((status("a"), status("b"), status("c")), ("succeeded", "pending", "failed"));
+}
+
+#[test]
+fn rule_18_a_signal_goes_to_whoever_has_the_least_time_left() {
+    let lab = Lab::new(
+        "steps:
+          a: { wait: { signal: go } }
+          b: { wait: { signal: go, timeout: 20m } }
+          c: { wait: { signal: go, timeout: 10m } }
+          d: { wait: { signal: go, timeout: 10m } }",
+    );
+    let workflow = lab.workflow();
+    let order = lab.life(|engine| async move {
+        let submission = Submission { workflow, input: json!({}), id: Some("it".into()) };
+        let run = engine.submit(submission).await.unwrap().run;
+        let mut order = Vec::new();
+        for n in 0..4 {
+            let report = engine.signal(run, None, "go".into(), json!(n)).await.unwrap();
+            let came = report.steps.iter().filter(|(_, step)| step.status == "succeeded").map(|(name, _)| name.clone());
+            let new: Vec<String> = came.filter(|name| !order.contains(name)).collect();
+            order.extend(new);
+        }
+        order
+    });
+    assert_eq!(order, ["c", "d", "b", "a"]);
 }
