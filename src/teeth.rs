@@ -199,6 +199,14 @@ bugs! {
     SignalToTheFirst = "signal_to_the_first", It("rules::shared::rule_18_a_signal_goes_to_whoever_has_the_least_time_left");
     /// A run that is taken up begins what may begin before it looks at what has ended or come due meanwhile.
     BeginsBeforeItLooks = "begins_before_it_looks", It("rules::shared::rule_11_a_run_that_is_cancelled_or_late_begins_nothing_when_it_is_taken_up");
+    /// The explorer lets a step begin some time after it may.
+    ExploreBeginsLate = "explore_begins_late", Unit("verify::explore::tests::forward::what_may_begin_begins_before_the_run_can_stop");
+    /// The explorer thinks that a wait is never over in the moment in which the run stops.
+    ExploreNoWaitOverBefore = "explore_no_wait_over_before", Unit("verify::explore::tests::forward::a_wait_may_be_over_in_the_moment_in_which_the_run_stops");
+    /// The explorer stops the run with a step that fails as soon as it begins, before others have begun.
+    ExploreStopsBeforeAllBegin = "explore_stops_before_all_begin", Unit("verify::explore::tests::forward::others_begin_though_a_step_fails_as_soon_as_it_begins");
+    /// The explorer thinks that a death always takes every attempt that is under way.
+    ExploreDeathTakesAll = "explore_death_takes_all", Unit("verify::explore::tests::attempts::a_death_hits_one_attempt_or_several_at_once");
     /// The explorer begins further items after one has failed.
     ExploreItemsGoOn = "explore_items_go_on", Unit("verify::explore::tests::forward::an_item_that_failed_stops_the_list_unless_it_is_passed_over");
     /// The explorer counts each failed attempt as a fault.
@@ -249,6 +257,8 @@ bugs! {
     RehearsalLeftItemNotGiven = "rehearsal_left_item_not_given", Unit("rehearsal::tests::an_item_that_is_left_is_there_and_does_not_begin");
     /// A rehearsal does not mind that an item begins which the course leaves out.
     RehearsalLeftItemBegins = "rehearsal_left_item_begins", Unit("rehearsal::tests::an_item_that_is_left_and_begins_all_the_same_is_told");
+    /// In a rehearsal a death always takes every attempt that is under way.
+    RehearsalDeathTakesAll = "rehearsal_death_takes_all", Unit("rehearsal::tests::an_attempt_can_be_lost_while_others_go_on");
     /// A saved story leaves out that an item is left.
     StoryLeftItemLost = "story_left_item_lost", Unit("cli::verify::tests::a_saved_story_fails_until_the_workflow_is_mended");
     /// A call that a saved story does not tell of comes to nothing.
@@ -295,6 +305,12 @@ bugs! {
     SweepNoItemLeft = "sweep_no_item_left", Unit("verify::explore::tests::forward::a_list_that_is_cut_short_by_a_stop_has_failed");
     /// The sweep does not tell that an item of a list is left.
     SweepLeftItemNotTold = "sweep_left_item_not_told", Unit("verify::explore::tests::lists::a_course_says_that_an_item_is_left");
+    /// The sweep lets a step begin some time after it may.
+    SweepBeginsLate = "sweep_begins_late", Unit("verify::explore::tests::forward::what_may_begin_begins_before_the_run_can_stop");
+    /// The sweep thinks that a wait is never over in the moment in which the run stops.
+    SweepNoWaitOverBefore = "sweep_no_wait_over_before", Unit("verify::explore::tests::forward::a_wait_may_be_over_in_the_moment_in_which_the_run_stops");
+    /// The sweep lets what begins with a step that fails at once end before the run stops.
+    SweepBeginsInTime = "sweep_begins_in_time", Unit("verify::explore::tests::forward::others_begin_though_a_step_fails_as_soon_as_it_begins");
     /// The sweep stops any list before its first item.
     SweepStoppedBeforeItems = "sweep_stopped_before_items", Unit("verify::explore::tests::lists::a_list_is_stopped_before_its_first_item_only_if_that_has_to_be_let_in");
     /// The sweep does not see that an item of a pivot is past.

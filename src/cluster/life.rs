@@ -237,6 +237,7 @@ impl Life {
                     AttemptEnd::Answered(answer, output) if in_time => {
                         Input::Answered { call, attempt, answer, output }
                     }
+                    AttemptEnd::Lost if in_time => Input::Lost { call, attempt, died: true },
                     late => Input::Late { call, attempt, result: late.late() },
                 };
                 self.decide(now, input)

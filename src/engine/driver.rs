@@ -308,6 +308,7 @@ impl Driver {
                     AttemptEnd::Answered(answer, output) if in_time => {
                         Input::Answered { call, attempt, answer, output }
                     }
+                    AttemptEnd::Lost if in_time => Input::Lost { call, attempt, died: true },
                     late => Input::Late { call, attempt, result: late.late() },
                 };
                 self.decide(input, turn)

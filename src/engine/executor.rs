@@ -14,7 +14,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::driver::{Mailbox, Message};
-use super::{EngineOptions, Moment, secrets};
+use super::{EngineOptions, Fate, Moment, secrets};
 use crate::failure::ErrorKind;
 use crate::failure::Failure;
 use crate::faults::{Action, CallFacts};
@@ -25,6 +25,7 @@ use crate::limits::raised_by;
 use crate::machine::event::{Answer, CallKind};
 use crate::machine::policy::breaker::Health;
 use crate::machine::state::CallIx;
+use crate::machine::table::crashed;
 use crate::names::{MemberName, PRIMARY};
 use crate::payload::Payload;
 use crate::plan::Plan;
@@ -39,6 +40,8 @@ const MESSAGE_MAX: usize = 16 << 10;
 pub(crate) enum AttemptEnd {
     Returned(Result<Payload, Failure>),
     Answered(Answer, Option<Payload>),
+    /// Whoever carried it out is gone.
+    Lost,
 }
 
 impl AttemptEnd {
@@ -47,6 +50,7 @@ impl AttemptEnd {
         match self {
             Self::Returned(Err(failure)) => Health::of(failure),
             Self::Returned(Ok(_)) | Self::Answered(..) => Health::Answered,
+            Self::Lost => Health::Silent,
         }
     }
 
@@ -55,6 +59,7 @@ impl AttemptEnd {
         match self {
             Self::Returned(result) => result,
             Self::Answered(answer, _) => Ok(Payload::of(json!(answer))),
+            Self::Lost => Err(crashed()),
         }
     }
 }
@@ -148,14 +153,16 @@ async fn call(executor: &Executor, job: &Job, input: Payload) -> AttemptEnd {
         key: &job.key,
         elapsed: executor.clock.now().since(job.run_started_at),
     };
-    let dies = |moment| executor.options.watch.as_ref().is_some_and(|watch| watch(&facts, moment));
-    if dies(Moment::Before) {
-        die(executor).await
+    let fate = |moment| executor.options.watch.as_ref().map_or(Fate::GoesOn, |watch| watch(&facts, moment));
+    match fate(Moment::Before) {
+        Fate::GoesOn => {}
+        Fate::Dies => die(executor).await,
+        Fate::IsLost => return AttemptEnd::Lost,
     }
     let fault = executor.options.faults.as_ref().and_then(|faults| faults.find(&facts));
     let does = || {
         // A fault that is carried out is not a death of the test's own.
-        let _ = dies(Moment::Fault);
+        let _ = fate(Moment::Fault);
     };
     match fault {
         Some(Action::Error { code, kind, message }) => {
@@ -197,8 +204,10 @@ async fn call(executor: &Executor, job: &Job, input: Payload) -> AttemptEnd {
         does();
         end = reply_of(executor, job, handler, ctx, input).await;
     }
-    if dies(Moment::After) {
-        die(executor).await
+    match fate(Moment::After) {
+        Fate::GoesOn => {}
+        Fate::Dies => die(executor).await,
+        Fate::IsLost => return AttemptEnd::Lost,
     }
     match fault {
         Some(Action::ActThenHang) => {

@@ -84,9 +84,20 @@ pub enum Moment {
     Fault,
 }
 
-/// Is told of every attempt, and says whether the process dies there; for tests that count attempts, or end the world
-/// inside each of them.
-pub type Watch = Arc<dyn Fn(&CallFacts<'_>, Moment) -> bool + Send + Sync>;
+/// What becomes of whoever carries an attempt out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It goes on.
+    GoesOn,
+    /// The process dies.
+    Dies,
+    /// It is gone, and nothing else is: one worker of many has died. Nobody hears how the attempt ended.
+    IsLost,
+}
+
+/// Is told of every attempt, and says what happens there to whoever carries it out; for tests that count attempts, or end
+/// the world inside each of them.
+pub type Watch = Arc<dyn Fn(&CallFacts<'_>, Moment) -> Fate + Send + Sync>;
 
 /// What an engine can be told.
 #[derive(Clone, Default)]

@@ -38,6 +38,7 @@ use crate::machine::event::Event;
 use crate::plan::{self, Action, Plan, WaitLimit};
 use crate::scenario::play::{self, Ending, Script};
 use crate::scenario::read::{Case, Deed, Verb};
+use crate::teeth::{Bug, awake};
 use crate::template::{Expression, Template};
 use crate::verify::findings::{Answer, Attempt, Course, Problem, StepCourse, Stop, World};
 use crate::verify::sketch::{Act, Sketch};
@@ -64,33 +65,42 @@ pub struct Rehearsed {
     pub world: Vec<Record>,
     /// Every problem that shows.
     pub problems: BTreeSet<Problem>,
+    /// Those of them that show in no other way than the course says.
+    pub shown: BTreeSet<Problem>,
     /// The run's events in short.
     pub journal: Vec<String>,
     /// What happened although the course has nothing of it.
     pub unexpected: Vec<String>,
-    /// The steps with which the engine was ahead of the course: it begins at once whatever may begin, and the course has
-    /// nothing of them, or lets others get on before they begin and fail at once.
-    pub ahead: Vec<String>,
 }
 
 impl Rehearsed {
     /// Tells whether the run came to this problem, and in no other way than the course says.
     #[must_use]
     pub fn shows(&self, problem: &Problem) -> bool {
-        self.problems.contains(problem) && self.unexpected.is_empty()
+        self.shown.contains(problem)
     }
 }
 
 /// A course that was played: all of what the player noted, and what the judge saw in it.
 pub(crate) struct Performed {
     pub(crate) ending: Ending,
-    /// Every problem that shows.
+    /// Every problem that shows, in any manner in which the course was played.
     pub(crate) problems: BTreeSet<Problem>,
+    /// Those of them that show in no other way than the course says.
+    shown: BTreeSet<Problem>,
     world: Vec<Record>,
     unexpected: Vec<String>,
 }
 
 impl Performed {
+    /// Adds what shows in another manner. What is told is the one that shows more.
+    fn or(self, other: Self) -> Self {
+        let (mut told, less) = if self.shown.len() < other.shown.len() { (other, self) } else { (self, other) };
+        told.problems.extend(less.problems);
+        told.shown.extend(less.shown);
+        told
+    }
+
     fn told(mut self) -> Result<Rehearsed, Unplayable> {
         let (report, _) = self.ending.runs.first().ok_or_else(|| Unplayable("there was no run".to_owned()))?;
         let word = serde_json::to_value(report.compensation).ok();
@@ -101,9 +111,9 @@ impl Performed {
             steps: report.steps.iter().map(|(name, step)| (name.clone(), step.status.clone())).collect(),
             world: self.world,
             problems: self.problems,
+            shown: self.shown,
             journal: if self.ending.histories.is_empty() { Vec::new() } else { self.ending.histories.swap_remove(0) },
             unexpected: self.unexpected,
-            ahead: Vec::new(),
         })
     }
 }
@@ -114,14 +124,7 @@ impl Performed {
 /// Says why it cannot be played: no value fits a schema, or a list has fewer items than the course.
 pub fn rehearse(plan: &Plan, document: &Document, sketch: &Sketch, course: &Course) -> Result<Rehearsed, Unplayable> {
     let beyond = if waits_for_ever(course) { Beyond::Well } else { Beyond::Nothing };
-    let mut rehearsed = perform(plan, document, sketch, course, beyond)?.told()?;
-    let is_ahead = |ix: &usize| match course.steps.get(ix) {
-        Some(told) => course.stop == Some(Stop::Failed(*ix)) && roles::fails_at_once(told),
-        None => rehearsed.steps.get(&sketch.steps[*ix].name).is_some_and(|status| status != "pending"),
-    };
-    let ahead = (0..sketch.steps.len()).filter(is_ahead).map(|ix| sketch.steps[ix].name.clone());
-    rehearsed.ahead = ahead.collect();
-    Ok(rehearsed)
+    perform(plan, document, sketch, course, beyond)?.told()
 }
 
 /// Tells whether a step waits for ever: nothing stops the run then, and whatever else there is goes on meanwhile.
@@ -129,10 +132,31 @@ fn waits_for_ever(course: &Course) -> bool {
     course.stop.is_none() && course.steps.values().any(|told| *told == StepCourse::Waiting)
 }
 
-/// Brings a course about, with calls that it does not tell of coming to what `beyond` says.
-///
-/// A course does not tell when a request arrives that a confirm did not find: it is played both ways, before the undo and
-/// after it.
+/// What a course does not tell, and what it may be played with either way.
+#[derive(Clone, Copy, Debug, Default)]
+struct Manner {
+    /// A request that a confirm did not find arrives before the undo, and not after it.
+    lands: bool,
+    /// An attempt that is cut off is lost by itself, as on a cluster when one worker of many dies, and not with the process
+    /// and all that is under way in it.
+    alone: bool,
+}
+
+impl Manner {
+    /// Returns every manner that makes a difference.
+    fn all(course: &Course) -> Vec<Self> {
+        let either = |is: bool| if is { vec![false, true] } else { vec![false] };
+        let cut_off = |attempt: &Attempt| matches!(attempt, Attempt::CutOff(_));
+        let members = || course.steps.values().flat_map(StepCourse::calls).flat_map(|(_, members)| members);
+        let dies = members().flat_map(|member| &member.attempts).any(cut_off);
+        let alone = either(dies && course.steps.len() > 1 && !awake(Bug::RehearsalDeathTakesAll));
+        let lands = either(course.steps.values().any(may_be_late));
+        alone.into_iter().flat_map(|alone| lands.iter().map(move |lands| Self { lands: *lands, alone })).collect()
+    }
+}
+
+/// Brings a course about, with calls that it does not tell of coming to what `beyond` says, in every manner that it leaves
+/// open.
 pub(crate) fn perform(
     plan: &Plan,
     document: &Document,
@@ -140,14 +164,15 @@ pub(crate) fn perform(
     course: &Course,
     beyond: Beyond,
 ) -> Result<Performed, Unplayable> {
-    let mut performed = once(plan, document, sketch, course, beyond, false)?;
-    if course.steps.values().any(may_be_late) {
-        let other = once(plan, document, sketch, course, beyond, true)?;
-        let (shown, more) = if performed.problems.is_empty() { (other, performed) } else { (performed, other) };
-        performed = shown;
-        performed.problems.extend(more.problems);
+    let mut best: Option<Performed> = None;
+    for manner in Manner::all(course) {
+        let other = once(plan, document, sketch, course, beyond, manner)?;
+        best = Some(match best {
+            None => other,
+            Some(best) => best.or(other),
+        });
     }
-    Ok(performed)
+    best.ok_or_else(|| Unplayable("there is no manner in which it can be played".to_owned()))
 }
 
 /// Tells whether a request of a step is on its way when a confirm says that it was not done.
@@ -164,12 +189,12 @@ fn once(
     sketch: &Sketch,
     course: &Course,
     beyond: Beyond,
-    lands: bool,
+    manner: Manner,
 ) -> Result<Performed, Unplayable> {
     // What the course never asks is false: values that are made up may be of the wrong kind to be asked.
     let holds = |ix: usize| course.conditions.get(&ix).copied().unwrap_or(false);
     let conditions = sketch.conditions.iter().enumerate().map(|(ix, text)| (text.clone(), holds(ix)));
-    let mut setting = Setting { conditions: conditions.collect(), ..Setting::default() };
+    let mut setting = Setting { conditions: conditions.collect(), alone: manner.alone, ..Setting::default() };
     let mut signals = Vec::new();
     for (&step, told) in &course.steps {
         match told {
@@ -204,7 +229,9 @@ fn once(
     setting.deadline = stopped.filter(|_| sketch.deadline);
     let cancel = stopped.filter(|_| !sketch.deadline);
     let mut roles = roles::of_course(sketch, course);
-    roles.values_mut().for_each(|role| role.lands_before_undo = lands);
+    for role in roles.values_mut() {
+        role.lands_before_undo = manner.lands && role.confirm == Some(Answer::NotDone);
+    }
     let book = Book::Course(roles, beyond);
     let performed = play(plan, document, sketch, &setting, book, &signals, cancel, 1)?;
     too_short(plan, &setting, &performed.ending).map_or(Ok(performed), Err)
@@ -278,7 +305,7 @@ fn play(
     let paths = Paths::of(plan);
     let items = setting.items.values().map(|count| *count as usize).fold(sample::ITEMS, usize::max);
     let outputs = paths.outputs(plan, items)?;
-    let troupe = Arc::new(Mutex::new(Troupe::new(Arc::new(sketch.clone()), book, outputs)));
+    let troupe = Arc::new(Mutex::new(Troupe::new(Arc::new(sketch.clone()), setting.alone, book, outputs)));
     let registry = Registry::played(&stage::contracts(plan)?, &troupe::player(&troupe));
     let watch = troupe::watch(&troupe, &workflow.plan);
 
@@ -287,8 +314,9 @@ fn play(
     for (step, after) in signals {
         case.then.extend(signal(plan, *step, *after, items)?);
     }
-    // A run begins in one of these states; the second cancel changes nothing.
-    for status in ["running", "waiting"] {
+    // A run begins in one of these states; the second cancel changes nothing. A deadline does not pass while it is parked.
+    let stopped = cancel.or(setting.deadline);
+    for (status, cancel) in [("running", cancel), ("waiting", cancel), ("parked", stopped)] {
         case.then.extend(cancel.map(|after| Deed {
             when: format!("run.{status}"),
             step: None,
@@ -320,7 +348,9 @@ fn play(
     let seen = judge::Seen { sketch, plan: &workflow.plan, report, entries, services: &troupe.services };
     let problems = seen.problems();
     let world = troupe.services.records().cloned().collect();
-    Ok(Performed { problems, world, unexpected: troupe.unexpected.clone(), ending })
+    let unexpected = troupe.unexpected.clone();
+    let shown = if unexpected.is_empty() { problems.clone() } else { BTreeSet::new() };
+    Ok(Performed { problems, shown, world, unexpected, ending })
 }
 
 /// Makes the signal that a step waits for.

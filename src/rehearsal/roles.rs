@@ -126,7 +126,7 @@ fn hold(sketch: &Sketch, course: &Course, step: usize, last: &MemberCourse, keep
 }
 
 /// Tells whether a step fails as soon as it may begin, because what it reads is missing.
-pub(super) fn fails_at_once(told: &StepCourse) -> bool {
+fn fails_at_once(told: &StepCourse) -> bool {
     let refused = |members: &[MemberCourse]| matches!(members, [one] if one.attempts.is_empty());
     match told {
         StepCourse::Unreadable => true,

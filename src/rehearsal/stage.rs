@@ -41,6 +41,9 @@ pub(super) struct Setting {
     pub places: BTreeMap<usize, u32>,
     /// The waits that are not over before the run is stopped.
     pub long_waits: Vec<usize>,
+    /// An attempt that a course cuts off is lost by itself, as when one worker of many dies; otherwise the process dies with
+    /// all that is under way.
+    pub alone: bool,
     /// When the run's deadline passes, of a workflow that has one.
     pub deadline: Option<Duration>,
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::roles::{Dice, Hold, Role};
 use super::world::Services;
-use crate::engine::{Moment, Watch};
+use crate::engine::{Fate, Moment, Watch};
 use crate::faults::CallFacts;
 use crate::handlers::contract::{Contract, IfAbsent};
 use crate::handlers::{Confirmation, Player, Reply, StepCtx, StepError};
@@ -58,8 +58,9 @@ pub(super) struct Troupe {
     /// Which call has which key.
     calls: BTreeMap<String, (Spot, CallKind)>,
     pub(super) services: Services,
-    /// The attempt in which the process is about to die.
-    dying: Option<String>,
+    /// The attempts in which somebody is about to die.
+    dying: BTreeMap<String, Fate>,
+    alone: bool,
     deaths: u32,
     /// What happened although no role wanted it.
     pub(super) unexpected: Vec<String>,
@@ -69,14 +70,16 @@ pub(super) struct Troupe {
 const PASS: &str = "core.pass";
 
 impl Troupe {
-    pub(super) fn new(sketch: Arc<Sketch>, book: Book, outputs: BTreeMap<(usize, usize), Value>) -> Self {
+    /// `alone` says that an attempt which a course cuts off is lost by itself.
+    pub(super) fn new(sketch: Arc<Sketch>, alone: bool, book: Book, outputs: BTreeMap<(usize, usize), Value>) -> Self {
         Self {
             sketch,
             book,
             outputs,
             calls: BTreeMap::new(),
             services: Services::default(),
-            dying: None,
+            dying: BTreeMap::new(),
+            alone,
             deaths: 0,
             unexpected: Vec::new(),
         }
@@ -142,7 +145,11 @@ impl Troupe {
         match attempt {
             Attempt::Succeeded | Attempt::CutOff(_) => {
                 if attempt != Attempt::Succeeded {
-                    self.dying = Some(key.to_owned());
+                    let alone = match &mut self.book {
+                        Book::Course(..) => self.alone,
+                        Book::Chance(dice) => dice.in_100(50),
+                    };
+                    self.dying.insert(key.to_owned(), if alone { Fate::IsLost } else { Fate::Dies });
                     self.deaths += 1;
                 }
                 let known = self.outputs.get(&(spot.step, spot.member)).cloned();
@@ -300,7 +307,7 @@ pub(super) fn player(troupe: &Arc<Mutex<Troupe>>) -> Player {
     })
 }
 
-/// Returns who tells the played handlers which call is theirs, and lets the process die where a role wants it.
+/// Returns who tells the played handlers which call is theirs, and lets die who carries them out where a role wants it.
 pub(super) fn watch(troupe: &Arc<Mutex<Troupe>>, plan: &Arc<Plan>) -> Watch {
     let (troupe, plan) = (Arc::clone(troupe), Arc::clone(plan));
     Arc::new(move |call: &CallFacts<'_>, moment| {
@@ -310,13 +317,16 @@ pub(super) fn watch(troupe: &Arc<Mutex<Troupe>>, plan: &Arc<Plan>) -> Watch {
                 if let Some(spot) = spot_of(&plan, call) {
                     troupe.calls.insert(call.key.to_owned(), (spot, call.kind));
                 }
-                false
+                Fate::GoesOn
             }
-            Moment::After if troupe.dying.as_deref() == Some(call.key) => {
-                troupe.dying = None;
-                true
+            Moment::After => {
+                let fate = troupe.dying.remove(call.key).unwrap_or(Fate::GoesOn);
+                if fate == Fate::Dies {
+                    troupe.dying.clear();
+                }
+                fate
             }
-            Moment::After | Moment::Fault => false,
+            Moment::Fault => Fate::GoesOn,
         }
     })
 }

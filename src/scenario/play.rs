@@ -18,7 +18,7 @@ use super::read::{Case, Counts, Deed, Verb, merge};
 use crate::engine::report::RunReport;
 use crate::engine::view::View;
 use crate::engine::{
-    Engine, EngineError, EngineOptions, InputError, Moment, Patience, Recorded, Submission, Watch, Workflow,
+    Engine, EngineError, EngineOptions, Fate, InputError, Moment, Patience, Recorded, Submission, Watch, Workflow,
 };
 use crate::faults::CallFacts;
 use crate::handlers::{Handlers, LedgerEntry, Registry, World};
@@ -444,8 +444,11 @@ impl Play<'_> {
         let shared = Arc::clone(&self.shared);
         let other = self.script.watch.cloned();
         let watch = Arc::new(move |call: &CallFacts<'_>, moment| {
-            let wanted = other.as_ref().is_some_and(|watch| watch(call, moment));
-            shared.attempt(call, moment) || wanted
+            let wanted = other.as_ref().map_or(Fate::GoesOn, |watch| watch(call, moment));
+            match shared.attempt(call, moment) {
+                Fate::GoesOn => wanted,
+                fate => fate,
+            }
         });
         let (shared, deeds, commits) = (Arc::clone(&self.shared), Arc::clone(&self.deeds), Arc::clone(store));
         let ids: Vec<String> = self.runs.iter().map(|(id, ..)| id.clone()).collect();
@@ -700,7 +703,7 @@ impl Shared {
     }
 
     /// Notes an attempt, and says whether the process dies there.
-    pub(crate) fn attempt(&self, call: &CallFacts<'_>, moment: Moment) -> bool {
+    pub(crate) fn attempt(&self, call: &CallFacts<'_>, moment: Moment) -> Fate {
         let mut memory = self.memory.lock();
         let last = |attempts: &mut Vec<Attempt>| attempts.iter_mut().rev().position(|a| a.is_of(call));
         match moment {
@@ -725,10 +728,11 @@ impl Shared {
             },
             _ => false,
         };
-        if dies {
-            memory.crash = None;
+        if !dies {
+            return Fate::GoesOn;
         }
-        dies
+        memory.crash = None;
+        Fate::Dies
     }
 }
 

@@ -177,8 +177,9 @@ pub struct Step {
     pub items: Option<Vec<Read>>,
     /// How many items may run at once (1, or more).
     pub concurrency: u32,
-    /// Its items have to be let in by a service, each in a commit of its own. Otherwise as many as may run at once begin in
-    /// the very commit in which they are known, or in which a place is free again.
+    /// Its call, or each of its items, has to be let in by a service, in a commit of its own. Otherwise the call begins in the
+    /// very commit in which the last of its needs ends well enough, and as many items as may run at once in that in which
+    /// they are known, or in which a place is free again.
     pub let_in: bool,
     /// What it does.
     pub act: Act,
@@ -187,6 +188,11 @@ pub struct Step {
 }
 
 impl Step {
+    /// Tells whether a service may keep it from beginning. A list is begun in any case, with or without an item.
+    pub fn is_let_in(&self) -> bool {
+        self.let_in && self.items.is_none()
+    }
+
     /// Returns the members of a step that calls; a wait has none.
     #[must_use]
     pub fn members(&self) -> &[Member] {

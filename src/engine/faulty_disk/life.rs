@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::story::{BEGIN, Story, parts, services_after};
 use crate::engine::report::RunReport;
-use crate::engine::{Engine, EngineError, EngineOptions, Moment, Patience, Submission};
+use crate::engine::{Engine, EngineError, EngineOptions, Fate, Moment, Patience, Submission};
 use crate::faults::CallFacts;
 use crate::handlers::{Handlers, LedgerEntry};
 use crate::machine::event::{CallKind, Event};
@@ -314,7 +314,7 @@ pub(super) fn engine(story: &Story, journal: Arc<InTurn>) -> Result<Engine, Engi
         })),
         watch: Some(Arc::new(move |call, moment| {
             watch.attempt(call, moment);
-            false
+            Fate::GoesOn
         })),
         seed: Some(1),
         lockstep: Some(Duration::from_secs(30)),

@@ -113,33 +113,33 @@ impl Rules<'_> {
         vec![after]
     }
 
-    /// The process dies, and with it every attempt that is under way, each of which has come to anything. An undo, a
-    /// confirm, a wait and whatever waits for its time are as they were when the run is taken up again.
+    /// Whoever carries attempts out dies: the process, and with it every attempt that is under way, or one worker of many
+    /// with some of them. Each has come to anything. An undo, a confirm, a wait and whatever waits for its time are as
+    /// they were when the run is taken up again.
     pub fn death(&self, state: &State) -> Vec<After> {
-        let mut ways = vec![After::from(state)];
-        let mut any = false;
+        let mut ways = vec![(After::from(state), false)];
         for (step, item) in state.begun(self.sketch) {
             let Now::Attempt(attempts) = state.task(step, item).now else { continue };
-            any = true;
             let spot = Spot { step, item, member: attempts.member };
-            let cut = |after: After| {
-                let worlds = worlds(self.member(spot), false).iter();
-                worlds
-                    .map(move |world| {
-                        let mut after = after.clone();
-                        after.told.push(Told::Tried(spot, Attempt::CutOff(*world)));
-                        mar(&mut after, attempts);
-                        self.change_the_world(&mut after, spot, *world);
-                        let unclear = attempts.unclear || self.member(spot).acts();
-                        let attempts = Attempts { unclear, marred: true, ..attempts };
-                        after.state.task_mut(spot.step, spot.item).now = Now::CutOff(attempts);
-                        after
-                    })
-                    .collect::<Vec<_>>()
+            let cut = |after: &After, world: World| {
+                let mut after = after.clone();
+                after.told.push(Told::Tried(spot, Attempt::CutOff(world)));
+                mar(&mut after, attempts);
+                self.change_the_world(&mut after, spot, world);
+                let unclear = attempts.unclear || self.member(spot).acts();
+                let attempts = Attempts { unclear, marred: true, ..attempts };
+                after.state.task_mut(spot.step, spot.item).now = Now::CutOff(attempts);
+                (after, true)
             };
-            ways = ways.into_iter().flat_map(cut).collect();
+            let worlds = worlds(self.member(spot), false);
+            let dies = ways.iter().flat_map(|(after, _)| worlds.iter().map(move |world| cut(after, *world)));
+            let dies: Vec<_> = dies.collect();
+            if awake(Bug::ExploreDeathTakesAll) {
+                ways.clear();
+            }
+            ways.extend(dies);
         }
-        if any { ways } else { Vec::new() }
+        ways.into_iter().filter_map(|(after, dies)| dies.then_some(after)).collect()
     }
 
     /// An attempt that was cut off is repeated if its handler allows that, and uses up none of the attempts. Otherwise,

@@ -9,13 +9,28 @@ use super::rules::Rules;
 use super::state::{Attempts, Phase, Stage, State, Task, Verdict};
 
 impl Rules<'_> {
-    /// Every step whose needs are satisfied may begin.
+    /// Every step whose needs are satisfied may begin. What nobody has to let in goes first, as it is in one commit with
+    /// what satisfied the last of its needs.
     pub fn beginnings(&self, state: &State) -> Vec<After> {
+        let begin = |step: usize| self.begin(After::from(state), step);
+        match self.begins_at_once(state) {
+            Some(step) => begin(step),
+            None => self.may_begin(state).flat_map(begin).collect(),
+        }
+    }
+
+    fn may_begin(&self, state: &State) -> impl Iterator<Item = usize> {
         let may = |step: &usize| {
             let needs = &self.sketch.steps[*step].needs;
             state.steps[*step].stage == Stage::Pending && needs.iter().all(|need| self.satisfies(state, *need))
         };
-        (0..self.sketch.steps.len()).filter(may).flat_map(|step| self.begin(After::from(state), step)).collect()
+        (0..self.sketch.steps.len()).filter(may)
+    }
+
+    /// Returns a step that begins before anything else can happen.
+    fn begins_at_once(&self, state: &State) -> Option<usize> {
+        let late = |step: &usize| self.sketch.steps[*step].is_let_in() || awake(Bug::ExploreBeginsLate);
+        self.may_begin(state).find(|step| !late(step))
     }
 
     /// A step satisfies who needs it when it has succeeded or was skipped, or has ended otherwise and is passed over.
@@ -100,19 +115,24 @@ impl Rules<'_> {
         .collect()
     }
 
-    /// What a step waits for comes, or a signal does not come in time. A wait ends at once when the run stops.
+    /// What a step waits for comes, or a signal does not come in time. A wait ends at once when the run stops. It may have
+    /// been over just before: nothing begins any more in a run that is being put down, nor between two times that have both
+    /// come when somebody looks.
     pub fn waits(&self, state: &State) -> Vec<After> {
         let mut moves = Vec::new();
         for (step, plan) in self.sketch.steps.iter().enumerate() {
             let (Act::Wait(wait), Stage::Waiting) = (&plan.act, state.steps[step].stage) else { continue };
-            if state.phase == Phase::Drain {
+            let drains = state.phase == Phase::Drain;
+            if drains {
                 moves.push(self.end_step(After::from(state), step, Verdict::Failed));
-                continue;
+                if plan.pivot || awake(Bug::ExploreNoWaitOverBefore) {
+                    continue;
+                }
             }
             let mut came = After::from(state);
             came.told.push(Told::Came(step));
             moves.push(self.end_step(came, step, Verdict::Succeeded(None)));
-            if wait.signal && wait.limited {
+            if wait.signal && wait.limited && !(drains && plan.on_error == OnError::Compensate) {
                 let mut missed = After::from(state);
                 missed.told.push(Told::Missed(step));
                 missed.fault();
@@ -144,18 +164,25 @@ impl Rules<'_> {
     /// A further item of a list begins, if there is room, and none has ended badly that is not passed over. What nobody has
     /// to let in goes first, as it is in one commit with what made room for it.
     pub fn further_items(&self, state: &State) -> Vec<After> {
-        let all = || (0..self.sketch.steps.len()).filter(|step| self.has_room(state, *step));
-        let at_once = all().find(|step| !self.sketch.steps[*step].let_in);
-        let begin = |step: usize| {
-            let item = u32::try_from(state.steps[step].tasks.len()).expect("a list is short");
-            let mut after = After::from(state);
-            after.price.begun += u32::from(item == 0);
-            self.begin_item(after, step, Some(item))
-        };
-        match at_once {
-            Some(step) => begin(step),
-            None => all().flat_map(begin).collect(),
+        let at_once = self.further_items_at_once(state);
+        if !at_once.is_empty() {
+            return at_once;
         }
+        let lists = (0..self.sketch.steps.len()).filter(|step| self.has_room(state, *step));
+        lists.flat_map(|step| self.further_item(state, step)).collect()
+    }
+
+    fn further_items_at_once(&self, state: &State) -> Vec<After> {
+        let at_once = |step: &usize| !self.sketch.steps[*step].let_in && self.has_room(state, *step);
+        let list = (0..self.sketch.steps.len()).find(at_once);
+        list.map(|step| self.further_item(state, step)).unwrap_or_default()
+    }
+
+    fn further_item(&self, state: &State, step: usize) -> Vec<After> {
+        let item = u32::try_from(state.steps[step].tasks.len()).expect("a list is short");
+        let mut after = After::from(state);
+        after.price.begun += u32::from(item == 0);
+        self.begin_item(after, step, Some(item))
     }
 
     /// Tells whether a further item of a step can begin.
@@ -165,10 +192,37 @@ impl Rules<'_> {
         items_left && list.running() < plan.concurrency as usize && !no_item_begins_after(list.bad, plan)
     }
 
-    /// Tells whether a commit is not complete: the items of a list that begin as soon as there is room are still missing.
+    /// Tells whether a commit is not complete: steps that begin at once, or the items of a list that begin as soon as there
+    /// is room, are still missing, or that a failure stops the run.
     pub fn is_in_a_commit(&self, state: &State) -> bool {
+        state.phase == Phase::Forward && (self.begins_more(state) || self.stops_by(state).is_some())
+    }
+
+    fn begins_more(&self, state: &State) -> bool {
         let at_once = |step: usize| !self.sketch.steps[step].let_in && self.has_room(state, step);
-        state.phase == Phase::Forward && (0..self.sketch.steps.len()).any(at_once)
+        self.begins_at_once(state).is_some() || (0..self.sketch.steps.len()).any(at_once)
+    }
+
+    /// Goes on with a commit that is not complete. Whatever else may begin does, also where a step fails as soon as it
+    /// begins.
+    pub fn in_a_commit(&self, state: &State) -> Vec<After> {
+        // A list is begun with its first items.
+        let items = self.further_items_at_once(state);
+        if !items.is_empty() {
+            return items;
+        }
+        match self.stops_by(state).filter(|_| self.begins_at_once(state).is_none()) {
+            Some(step) => vec![self.stop(After::from(state), Stop::Failed(step))],
+            None => self.beginnings(state),
+        }
+    }
+
+    /// Returns the step that stops the run: it has failed, and `on_error` says so.
+    fn stops_by(&self, state: &State) -> Option<usize> {
+        let failed =
+            |step: &usize| matches!(state.steps[*step].stage, Stage::Ended(Verdict::Failed | Verdict::Unknown));
+        let stops = |step: &usize| self.sketch.steps[*step].on_error == OnError::Compensate;
+        (0..self.sketch.steps.len()).filter(failed).find(stops).filter(|_| state.phase == Phase::Forward)
     }
 
     /// A step, or an item of one, makes its first call.
@@ -219,15 +273,15 @@ impl Rules<'_> {
         self.end_step(after, step, verdict)
     }
 
-    /// A step ends. If that is a failure, and `on_error` says so, the run stops with it.
+    /// A step ends. If that is a failure that stops the run, it does so in the same commit, of which it is the last part.
     fn end_step(&self, mut after: After, step: usize, verdict: Verdict) -> After {
         after.state.step_mut(step).stage = Stage::Ended(verdict);
-        let failed = matches!(verdict, Verdict::Failed | Verdict::Unknown);
-        let plan: &Plan = &self.sketch.steps[step];
-        if failed && plan.on_error == OnError::Compensate && after.state.phase == Phase::Forward {
-            after = self.stop(after, Stop::Failed(step));
+        match self.stops_by(&after.state) {
+            Some(by) if !self.begins_more(&after.state) || awake(Bug::ExploreStopsBeforeAllBegin) => {
+                self.stop(after, Stop::Failed(by))
+            }
+            _ => after,
         }
-        after
     }
 
     /// When every step has ended well enough the output is made, and the run is completed.

@@ -69,7 +69,7 @@ impl<'s> Rules<'s> {
     pub fn own_moves(&self, state: &State) -> Vec<After> {
         let mut moves = Vec::new();
         if self.is_in_a_commit(state) {
-            return self.further_items(state);
+            return self.in_a_commit(state);
         }
         match state.phase {
             Phase::Forward => {

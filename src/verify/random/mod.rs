@@ -137,7 +137,7 @@ impl Maker {
             items,
             // The explorer has a few items, and more places would never leave one over.
             concurrency: if self.dice.percent(50) { 1 } else { 2 },
-            let_in: listed && self.dice.percent(30),
+            let_in: !wait && self.dice.percent(30),
             act,
             site: Site::at(at),
         }

@@ -44,7 +44,7 @@ fn what_is_made_holds_together() {
 fn everything_that_can_be_found_is_found_in_a_few() {
     let mut found = BTreeSet::new();
     let mut readers = BTreeSet::new();
-    for seed in 0..120 {
+    for seed in 0..200 {
         let Ok(all) = explore(&sketch(seed), 1_000) else { continue };
         found.extend(all.problems.keys().map(|problem| kind(problem)));
         readers.extend(all.problems.keys().filter_map(|problem| match problem {

@@ -159,6 +159,8 @@ pub(super) struct Context {
     pub seen: Vec<(usize, Seen)>,
     /// The conditions that are decided.
     pub decided: Vec<Choice>,
+    /// The run stops in the very commit in which the step begins, because another fails as soon as it begins.
+    pub stopped: bool,
 }
 
 impl Context {

@@ -15,7 +15,7 @@ use indexmap::map::Entry;
 use super::context::Context;
 use super::facts::{Facts, Slots};
 use super::spot::End;
-use super::step::{At, Ended, Mark, Way, effect, ending_of, may_have_happened, settle};
+use super::step::{At, Ended, Mark, Way, effect, ending_of, is_instant, may_have_happened, settle};
 use super::{Class, Cost};
 use crate::teeth::{Bug, awake};
 use crate::verify::findings::{List, MemberCourse, MemberIx, Problem, Spot, StepCourse, UndoEnd};
@@ -33,6 +33,8 @@ const COUNTED: u32 = 16;
 struct Kind {
     ending: StepEnding,
     drained: bool,
+    /// Nothing was called.
+    instant: bool,
     incomplete: bool,
     facts: Facts,
 }
@@ -46,6 +48,8 @@ struct Listed {
     over: bool,
     /// One ended after the run was stopped.
     drained: bool,
+    /// For none of them anything was called.
+    instant: bool,
     /// How many were under way at once at the end: from the first that is not passed over, or from the stop of the run.
     busy: u32,
     /// A point of no return is past.
@@ -106,8 +110,16 @@ pub(super) fn ways(
 ) -> Vec<Way> {
     let step = &sketch.steps[s];
     let kinds = kinds(sketch, slots, s, ends, context, class);
-    let empty =
-        Listed { bad: None, over: false, drained: false, busy: 0, past: false, incomplete: false, facts: slots.none() };
+    let empty = Listed {
+        bad: None,
+        over: false,
+        drained: false,
+        instant: true,
+        busy: 0,
+        past: false,
+        incomplete: false,
+        facts: slots.none(),
+    };
     let nothing = Courses { cost: Cost::STEP, told: Chain(None), owed: BTreeSet::new(), marks: BTreeMap::new() };
     let mut lists = IndexMap::from([(empty, nothing)]);
     let mut open = VecDeque::from([0]);
@@ -133,7 +145,7 @@ pub(super) fn ways(
     let mut ways = Vec::new();
     for (list, courses) in &lists {
         for Over { ending, drained, left } in endings(step, list) {
-            let end = Ended { ending, via: None, drained, pivot_past: list.past };
+            let end = Ended { ending, via: None, drained, instant: list.instant, pivot_past: list.past };
             let mark = |(cost, told): &(Cost, Chain)| {
                 let (told, undos) = told.in_order(step, left);
                 Mark { cost: *cost, told, undos }
@@ -169,7 +181,8 @@ fn kinds(
             let marks = one.problems.into_iter().map(|problem| (problem, (cost, Rc::clone(&told)))).collect();
             let courses = Courses { cost, told, owed: one.owed, marks };
             let ending = ending_of(end.verdict);
-            let kind = Kind { ending, drained: end.drained, incomplete: one.incomplete, facts: one.facts };
+            let instant = !sketch.steps[s].let_in && is_instant(&end.told);
+            let kind = Kind { ending, drained: end.drained, instant, incomplete: one.incomplete, facts: one.facts };
             match kinds.entry(kind) {
                 Entry::Occupied(mut known) => drop(known.get_mut().improve(courses)),
                 Entry::Vacant(new) => drop(new.insert(courses)),
@@ -199,6 +212,7 @@ fn with(step: &Step, list: &Listed, item: &Kind, slots: &Slots) -> Option<Listed
         bad: list.bad.or(bad.then_some(item.ending)),
         over: list.over || (stops && !item.drained),
         drained: list.drained || item.drained,
+        instant: list.instant && item.instant,
         busy: busy.min(counted),
         past: list.past || (step.pivot && may_have_happened(item.ending) && !awake(Bug::SweepPivotItemIgnored)),
         incomplete,

@@ -23,7 +23,7 @@ use super::sketch::Sketch;
 /// # Errors
 /// When the limit is reached; nothing is known then.
 pub fn sweep(sketch: &Sketch, limit: u64) -> Result<Found, LimitReached> {
-    pass::Pass::new(sketch, limit).run()
+    pass::Pass::search(sketch, limit)
 }
 
 /// A table that is only asked, never listed, so that nothing found depends on its order. It hashes quickly: nobody can choose
@@ -45,9 +45,9 @@ enum Class {
     Undone,
 }
 
-/// What a course costs: its faults first, then how often the process dies inside an attempt, then the steps that it
-/// begins: 24, 20 and 20 bits. A death cuts off whatever is under way, and many a course can be told with an unclear answer
-/// instead.
+/// What a course costs: its faults first, then how often an attempt dies with whoever carries it out, then the steps that it
+/// begins and what in it is seldom so: 24, 20 and 20 bits. A death may cut off whatever is under way, and many a course can
+/// be told with an unclear answer instead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Cost(u64);
 
@@ -59,6 +59,8 @@ impl Cost {
     const FAULT: Self = Self(1 << 40);
     const DEATH: Self = Self(1 << 20);
     const STEP: Self = Self(1);
+    /// What is seldom so, where something usual does as well.
+    const ODD: Self = Self(1);
 
     fn and(self, more: Self) -> Self {
         Self(self.0 + more.0)

@@ -8,7 +8,7 @@ use super::context::{Choice, Context};
 use super::facts::Slots;
 use super::layer::{Ahead, Asked, Front, Layer, Move, Turns, WayIx, number};
 use super::state::{Fold, Folds, Mode, Readers, State};
-use super::step::{At, Mark, Way, Ways, ways};
+use super::step::{At, Effect, Mark, Way, Ways, ways};
 use super::{Class, Cost, Lookup, Numbered};
 use crate::verify::findings::{Course, Found, LimitReached, Part, Person, Problem, Reader, StepCourse, Stop};
 use crate::verify::sketch::{Sketch, Step};
@@ -57,9 +57,37 @@ impl Known {
     }
 }
 
+/// When a step ends, in a run that is stopped by one that fails as soon as it begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Moment {
+    /// Before the commit in which the run stops, or after it.
+    Before,
+    /// With it that commit begins.
+    First,
+    /// Within it.
+    Within,
+}
+
+impl Moment {
+    /// Returns when a step can end so.
+    fn of(state: &State, fold: &Fold, effect: &Effect) -> &'static [Self] {
+        if !state.mode.stops_at_once() {
+            return &[Self::Before];
+        }
+        let may_be_first = !state.triggered && effect.satisfies && !effect.instant;
+        match (fold.stopped, effect.instant) {
+            (true, true) => &[Self::Within],
+            (false, _) if may_be_first => &[Self::Before, Self::First],
+            (true, false) | (false, _) => &[Self::Before],
+        }
+    }
+}
+
 pub(super) struct Pass<'a> {
     sketch: &'a Sketch,
     limit: u64,
+    /// How runs go that are looked at.
+    modes: &'static [Mode],
     slots: Slots,
     readers: Readers,
     folds: Folds,
@@ -69,11 +97,12 @@ pub(super) struct Pass<'a> {
 }
 
 impl<'a> Pass<'a> {
-    pub fn new(sketch: &'a Sketch, limit: u64) -> Self {
+    fn new(sketch: &'a Sketch, limit: u64, modes: &'static [Mode]) -> Self {
         let (slots, readers) = (Slots::new(sketch), Readers::new(sketch));
         Self {
             sketch,
             limit,
+            modes,
             slots,
             readers,
             folds: Folds::default(),
@@ -83,15 +112,25 @@ impl<'a> Pass<'a> {
         }
     }
 
-    pub fn run(mut self) -> Result<Found, LimitReached> {
-        let last = self.forward()?;
+    /// Looks at all runs. That a step fails as soon as it begins takes modes of its own, which are for few workflows.
+    pub fn search(sketch: &'a Sketch, limit: u64) -> Result<Found, LimitReached> {
+        let mut pass = Self::new(sketch, limit, &Mode::USUAL);
+        let mut last = pass.forward()?;
+        if pass.known.ways.iter().any(|way| way.effect.stops && way.effect.instant) {
+            pass = Self::new(sketch, limit, &Mode::ALL);
+            last = pass.forward()?;
+        }
+        Ok(pass.found(last))
+    }
+
+    fn found(mut self, last: Front) -> Found {
         let mut best: BTreeMap<Problem, Through> = BTreeMap::new();
         let mut found = Found::default();
         self.ends(last, &mut best);
         self.backward(&mut best, &mut found);
         found.problems = best.into_iter().map(|(problem, through)| (problem, self.course(&through))).collect();
         found.states = self.states;
-        Ok(found)
+        found
     }
 
     /// Adds a state, or a cheaper way to it, to a layer. Returns its place there.
@@ -104,7 +143,7 @@ impl<'a> Pass<'a> {
     /// Goes through all steps, and returns the states at the end.
     fn forward(&mut self) -> Result<Front, LimitReached> {
         let mut front = Front::default();
-        for mode in Mode::ALL {
+        for &mode in self.modes {
             if mode == Mode::Output && self.sketch.output.is_empty() {
                 continue;
             }
@@ -138,7 +177,8 @@ impl<'a> Pass<'a> {
         let s = self.sketch.order[place];
         let mut rest = state.clone();
         let fold = rest.take(&self.folds, s);
-        if (fold.blocked || state.mode.stops_midway())
+        let kept_out = self.sketch.steps[s].is_let_in() || awake(Bug::SweepBeginsLate);
+        if (fold.blocked || (state.mode.stops_midway() && kept_out))
             && let Some(to) = self.not_begun(place, s, &rest, fold.blocked)
         {
             let to = self.add(next, to, cost, at)?;
@@ -150,9 +190,12 @@ impl<'a> Pass<'a> {
                 let (known, first) = self.known.contexts[ways as usize].clone();
                 let decides = self.known.choice(choice.clone());
                 for (nth, way) in known.ways.iter().enumerate() {
-                    let Some(to) = self.after(place, s, &rest, &choice, way) else { continue };
-                    let to = self.add(next, to, cost.and(way.cost), at)?;
-                    moves.push(Move { to, way: WayIx::new(number(first + nth + 1)), decides });
+                    let ends = Moment::of(state, &fold, &way.effect);
+                    for moment in ends {
+                        let Some(to) = self.after(place, s, (&rest, &choice), way, *moment) else { continue };
+                        let to = self.add(next, to, cost.and(way.cost), at)?;
+                        moves.push(Move { to, way: WayIx::new(number(first + nth + 1)), decides });
+                    }
                 }
                 asked.push(Asked { ways, decides });
             }
@@ -167,7 +210,7 @@ impl<'a> Pass<'a> {
         }
         let mut to = rest.clone();
         to.kept |= to.mode == Mode::Cancelled && !blocked;
-        to.show(self.sketch, &self.readers, &mut self.folds, s, None);
+        to.show(self.sketch, &self.readers, &mut self.folds, s, None, false);
         to.forget(&self.readers, place);
         Some(to)
     }
@@ -192,7 +235,8 @@ impl<'a> Pass<'a> {
         let mut decided: Vec<Choice> =
             rest.decided.iter().chain(decides).copied().filter(|known| asks.contains(&known.condition())).collect();
         decided.sort_unstable();
-        let context = Context { seen: fold.seen.clone(), decided };
+        let context =
+            Context { seen: fold.seen.clone(), decided, stopped: fold.stopped && !awake(Bug::SweepBeginsInTime) };
         let class = if mode == Mode::Straight { Class::Completed } else { Class::Undone };
         let skipped = self.is_skipped(&self.sketch.steps[s], fold);
         let key = (s, skipped, context, class);
@@ -205,7 +249,14 @@ impl<'a> Pass<'a> {
     }
 
     /// Returns the state after a step ended in some way; nothing if that is no run of the state's mode.
-    fn after(&mut self, place: usize, s: usize, rest: &State, decides: &[Choice], way: &Way) -> Option<State> {
+    fn after(
+        &mut self,
+        place: usize,
+        s: usize,
+        (rest, decides): (&State, &[Choice]),
+        way: &Way,
+        moment: Moment,
+    ) -> Option<State> {
         let effect = &way.effect;
         let mut to = rest.clone();
         match to.mode {
@@ -221,7 +272,15 @@ impl<'a> Pass<'a> {
                 to.kept |= effect.drained;
                 to.rests |= effect.parks;
             }
+            Mode::Fails if effect.stops && effect.instant => return None,
             Mode::Fails => to.kept |= effect.stops,
+            Mode::FailsAtOnce | Mode::FailsAtFirst => {
+                if effect.stops && moment != Moment::Within {
+                    return None;
+                }
+                to.kept |= effect.stops;
+                to.triggered |= moment == Moment::First;
+            }
             Mode::Straight | Mode::Output => {}
         }
         to.parked |= effect.parks && to.mode == Mode::Straight;
@@ -233,7 +292,7 @@ impl<'a> Pass<'a> {
         to.decided.sort_unstable();
         Slots::add(&mut to.facts, &effect.facts);
         let seen = Some((effect.seen, effect.skipped, effect.satisfies));
-        to.show(self.sketch, &self.readers, &mut self.folds, s, seen);
+        to.show(self.sketch, &self.readers, &mut self.folds, s, seen, moment != Moment::Before);
         to.forget(&self.readers, place);
         Some(to)
     }
@@ -278,7 +337,7 @@ impl<'a> Pass<'a> {
         let (mut all, mut readable) = (Vec::new(), false);
         for decides in choices(open) {
             let decided = state.decided.iter().chain(&decides).copied().collect();
-            let context = Context { seen: state.output.clone(), decided };
+            let context = Context { seen: state.output.clone(), decided, stopped: false };
             let (missing, avoidable) = context.missing(&self.sketch.output, Reader::Output, false);
             all.extend(missing.into_iter().map(|problem| (problem, decides.clone())));
             readable |= avoidable;
@@ -310,7 +369,8 @@ impl<'a> Pass<'a> {
                         found.persons.extend(context.persons.iter().copied());
                     }
                 }
-                if let Some(asked) = layer.asked(at).iter().find(|asked| known(asked).for_ever) {
+                let for_ever = layer.asked(at).iter().find(|asked| known(asked).for_ever);
+                if let Some(asked) = for_ever.filter(|_| !layer.mode(at).stops_at_once()) {
                     self.for_ever(place, at, asked.decides, best);
                 }
                 all.push(ahead);
@@ -404,7 +464,7 @@ impl<'a> Pass<'a> {
         course.conditions.extend(through.decides.iter().map(|choice| choice.told()));
         course.stop = match mode {
             // Which step stopped it was noted when it was told.
-            Mode::Straight | Mode::Fails => course.stop,
+            Mode::Straight | Mode::Fails | Mode::FailsAtOnce | Mode::FailsAtFirst => course.stop,
             Mode::Cancelled => Some(Stop::Cancelled),
             Mode::Output => Some(Stop::Output),
         };
@@ -422,7 +482,7 @@ impl<'a> Pass<'a> {
         let Some((told, undos)) = told.or_else(|| way.map(|way| (&way.told, &way.undos))) else { return };
         course.steps.insert(s, told.clone());
         course.undone.extend(undos.iter().copied());
-        if way.is_some_and(|way| way.effect.stops) && mode == Mode::Fails && course.stop.is_none() {
+        if way.is_some_and(|way| way.effect.stops) && mode.stops_midway() && course.stop.is_none() {
             course.stop = Some(Stop::Failed(s));
         }
     }

@@ -187,6 +187,9 @@ impl<'a> Search<'a> {
         // A run can be stopped whenever something of the call is under way, or between two attempts.
         if !node.draining && !matches!(node.next, Next::Call | Next::Over(_) | Next::Asked(_)) {
             self.go(cost, Node { draining: true, ..node.clone() }, told.clone());
+            if self.context.stopped {
+                return;
+            }
         }
         match node.next {
             Next::Call => self.call(node, told, cost),
@@ -522,7 +525,7 @@ impl Undoing<'_> {
                 came_to(Some(trace.undone(self.undo)), Cost::NONE);
                 came_to(None, Cost::FAULT);
             } else {
-                came_to(None, Cost::NONE);
+                came_to(None, Cost::ODD);
             }
         }
         all

@@ -14,8 +14,12 @@ use crate::verify::sketch::{Act, Decision, OnSkip, Sketch};
 pub(super) enum Mode {
     /// Nothing stops it: it is completed, or rests parked.
     Straight,
-    /// A step fails and stops it.
+    /// A step fails and stops it, some time after it has begun.
     Fails,
+    /// A step fails as soon as it begins, and stops it in the commit in which the last of its needs ends.
+    FailsAtOnce,
+    /// The same in the run's first commit.
+    FailsAtFirst,
     /// Somebody cancels it, or its deadline passes.
     Cancelled,
     /// Every step ends well enough, and the output cannot be made.
@@ -23,11 +27,20 @@ pub(super) enum Mode {
 }
 
 impl Mode {
-    pub const ALL: [Self; 4] = [Self::Straight, Self::Fails, Self::Cancelled, Self::Output];
+    /// Those of a workflow in which no step can stop the run as soon as it begins.
+    pub const USUAL: [Self; 4] = [Self::Straight, Self::Fails, Self::Cancelled, Self::Output];
+
+    pub const ALL: [Self; 6] =
+        [Self::Straight, Self::Fails, Self::FailsAtOnce, Self::FailsAtFirst, Self::Cancelled, Self::Output];
 
     /// Whether steps can be cut short, or not begun.
     pub fn stops_midway(self) -> bool {
-        matches!(self, Self::Fails | Self::Cancelled)
+        self.stops_at_once() || matches!(self, Self::Fails | Self::Cancelled)
+    }
+
+    /// Whether a step fails as soon as it begins, so that what begins with it ends in the drain.
+    pub fn stops_at_once(self) -> bool {
+        matches!(self, Self::FailsAtOnce | Self::FailsAtFirst)
     }
 }
 
@@ -37,6 +50,8 @@ pub(super) struct Fold {
     pub step: usize,
     /// Something that it needs did not end well enough, or not in time.
     pub blocked: bool,
+    /// It begins in the commit in which the run stops.
+    pub stopped: bool,
     /// All that it needs and that had its turn was skipped.
     pub skipped: bool,
     /// What it looks at.
@@ -67,6 +82,8 @@ pub(super) struct State {
     pub mode: Mode,
     /// The promise of the mode was kept: a step has failed, or something is left for the cancel to stop.
     pub kept: bool,
+    /// The step has ended with which the commit begins in which the run stops.
+    pub triggered: bool,
     /// A run that rests parked is left for a cancel, not for a deadline, which does not go on then.
     pub rests: bool,
     /// A step is parked, and the run will be.
@@ -164,6 +181,7 @@ impl State {
         Self {
             mode,
             kept: false,
+            triggered: mode == Mode::FailsAtFirst,
             rests: false,
             parked: false,
             pivot: false,
@@ -179,11 +197,15 @@ impl State {
     pub fn take(&mut self, folds: &Folds, step: usize) -> Fold {
         match self.folds.iter().position(|fold| folds.get(*fold).step == step) {
             Some(at) => folds.get(self.folds.remove(at)).clone(),
-            None => Fold { step, blocked: false, skipped: true, seen: Vec::new() },
+            None => {
+                let stopped = self.mode == Mode::FailsAtFirst;
+                Fold { step, blocked: false, stopped, skipped: true, seen: Vec::new() }
+            }
         }
     }
 
-    /// Shows how `step` ended to those that need it; nothing if it was not begun or did not end in time.
+    /// Shows how `step` ended to those that need it; nothing if it was not begun or did not end in time. `last` says that the
+    /// run stops in the commit in which it did.
     pub fn show(
         &mut self,
         sketch: &Sketch,
@@ -191,6 +213,7 @@ impl State {
         folds: &mut Folds,
         step: usize,
         seen: Option<(Seen, bool, bool)>,
+        last: bool,
     ) {
         for &dependent in &readers.dependents[step] {
             let at = self.folds.partition_point(|fold| folds.get(*fold).step < dependent);
@@ -198,11 +221,12 @@ impl State {
             let is_new = known.is_none();
             // Whether all was skipped is asked only of a step that does not run all the same.
             let skipped = sketch.steps[dependent].on_skip != Some(OnSkip::Run);
-            let fresh = || Fold { step: dependent, blocked: false, skipped, seen: Vec::new() };
+            let fresh = || Fold { step: dependent, blocked: false, stopped: false, skipped, seen: Vec::new() };
             let mut fold = known.cloned().unwrap_or_else(fresh);
             match seen {
                 Some((seen, skipped, true)) => {
                     fold.skipped &= skipped;
+                    fold.stopped |= last && !fold.blocked;
                     let look = readers.of[dependent].get(&step).copied().unwrap_or_default();
                     if !look.is_nothing() && !fold.blocked {
                         fold.seen.push((step, seen.masked(look)));
@@ -210,7 +234,7 @@ impl State {
                     }
                 }
                 Some((.., false)) | None => {
-                    (fold.blocked, fold.skipped) = (true, false);
+                    (fold.blocked, fold.stopped, fold.skipped) = (true, false, false);
                     fold.seen.clear();
                 }
             }
@@ -234,7 +258,7 @@ impl State {
     pub fn is_end(&self, readable: bool, misses: bool) -> bool {
         match self.mode {
             Mode::Straight => self.parked || readable,
-            Mode::Fails => self.kept,
+            Mode::Fails | Mode::FailsAtOnce | Mode::FailsAtFirst => self.kept,
             // Where nothing was left to stop, the run rests parked. A cancel can end it, but not behind a pivot; and the
             // deadline, which could, does not go on while it rests. Nothing new would be found if it did: what shows in
             // such a run shows in the one that rests, and the deadline may have come before the parked step began or, if
@@ -265,14 +289,17 @@ impl State {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Packed(Box<[u32]>);
 
+/// How many bits of a number say the mode.
+const MODE_BITS: usize = 3;
+
 /// How many facts are in a number.
 const FACTS: usize = 4;
 
 impl Packed {
     pub fn of(state: &State) -> Self {
-        let State { mode, kept, rests, parked, pivot, unjudged, decided, folds, output, facts } = state;
-        let flags = [kept, rests, parked, pivot, unjudged];
-        let flags = flags.into_iter().enumerate().fold(0, |bits, (at, is)| bits | (u32::from(*is) << (2 + at)));
+        let State { mode, kept, triggered, rests, parked, pivot, unjudged, decided, folds, output, facts } = state;
+        let flags = [kept, triggered, rests, parked, pivot, unjudged];
+        let flags = flags.into_iter().enumerate().fold(0, |bits, (at, is)| bits | (u32::from(*is) << (MODE_BITS + at)));
         let length = 3 + decided.len() + folds.len() + 2 * output.len() + facts.len().div_ceil(FACTS);
         let mut words = Vec::with_capacity(length);
         words.extend([*mode as u32 | flags, number(decided.len()), number(folds.len())]);
@@ -284,12 +311,12 @@ impl Packed {
     }
 
     pub fn mode(&self) -> Mode {
-        Mode::ALL[(self.0[0] & 3) as usize]
+        Mode::ALL[(self.0[0] & ((1 << MODE_BITS) - 1)) as usize]
     }
 
     /// Returns the state again, which has so many facts.
     pub fn state(&self, facts: usize) -> State {
-        let is = |at: u32| self.0[0] & (1 << (2 + at)) != 0;
+        let is = |at: usize| self.0[0] & (1 << (MODE_BITS + at)) != 0;
         let rest = &self.0[3..];
         let (decided, rest) = rest.split_at(self.0[1] as usize);
         let (folds, rest) = rest.split_at(self.0[2] as usize);
@@ -302,10 +329,11 @@ impl Packed {
         State {
             mode: self.mode(),
             kept: is(0),
-            rests: is(1),
-            parked: is(2),
-            pivot: is(3),
-            unjudged: is(4),
+            triggered: is(1),
+            rests: is(2),
+            parked: is(3),
+            pivot: is(4),
+            unjudged: is(5),
             decided: decided.iter().map(|bits| Choice::of_bits(*bits)).collect(),
             folds: folds.iter().map(|ix| FoldIx(*ix)).collect(),
             output: output.chunks_exact(2).map(|seen| (seen[0] as usize, Seen::of_bits(seen[1]))).collect(),
@@ -338,6 +366,7 @@ mod tests {
                 let state = State {
                     mode,
                     kept: is(0),
+                    triggered: !is(1),
                     rests: is(1),
                     parked: is(2),
                     pivot: is(3),

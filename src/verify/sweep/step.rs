@@ -13,7 +13,7 @@ use super::list;
 use super::spot::{self, End, Left, Undoing, Verdict};
 use super::world::Stands;
 use super::{Class, Cost, Lookup};
-use crate::verify::findings::{MemberIx, Part, Person, Problem, Reader, Spot, StepCourse, UndoEnd};
+use crate::verify::findings::{MemberCourse, MemberIx, Part, Person, Problem, Reader, Spot, StepCourse, UndoEnd};
 use crate::verify::sketch::{Act, OnError, OnSkip, Sketch, Step, StepEnding};
 
 /// How a step ended, with all that its members left.
@@ -37,6 +37,8 @@ pub(super) struct Effect {
     /// What needs it may begin.
     pub satisfies: bool,
     pub drained: bool,
+    /// It has ended as soon as it began: it was skipped, had no items, or failed before anything was called.
+    pub instant: bool,
     /// It has failed, and that stops the run.
     pub stops: bool,
     pub parks: bool,
@@ -104,7 +106,12 @@ pub(super) fn ways(sketch: &Sketch, slots: &Slots, s: usize, skipped: bool, cont
             None => vec![Settled { facts: slots.none(), ..Settled::default() }],
         };
         for one in settled {
-            let ending = Ended { ending: end.ending, via: end.via, drained: end.drained, pivot_past: false };
+            let instant = match &end.told {
+                StepCourse::Skipped | StepCourse::Unreadable => true,
+                StepCourse::Called(members) => is_instant(members),
+                StepCourse::Waited | StepCourse::Missed | StepCourse::Waiting | StepCourse::Listed(_) => false,
+            };
+            let ending = Ended { ending: end.ending, via: end.via, drained: end.drained, instant, pivot_past: false };
             let mark = || Mark { cost, told: end.told.clone(), undos: one.undos.clone() };
             let read_in_vain = end.unreadable.iter().map(|problem| ((problem.clone(), At::Any), mark()));
             let marks = one.problems.iter().map(|problem| (problem.clone(), mark())).chain(read_in_vain).collect();
@@ -152,6 +159,11 @@ impl Merged {
     }
 }
 
+/// Tells whether nothing was called: what each member reads is missing.
+pub(super) fn is_instant(members: &[MemberCourse]) -> bool {
+    members.iter().all(|member| member.attempts.is_empty())
+}
+
 fn begins(told: &StepCourse) -> bool {
     !matches!(told, StepCourse::Skipped)
 }
@@ -165,6 +177,9 @@ fn ends(
     found: &mut Ways,
 ) -> (Vec<StepEnd>, Option<Vec<End>>) {
     let step = &sketch.steps[s];
+    if context.stopped && step.is_let_in() {
+        return (Vec::new(), None);
+    }
     let plain = |ending, told| StepEnd {
         ending,
         via: None,
@@ -201,12 +216,21 @@ fn ends(
             }
             if avoidable {
                 found.parts.insert(Part::Step(s));
-                ends.push(plain(StepEnding::Ok, StepCourse::Waited));
-                if wait.signal && wait.limited {
-                    ends.push(StepEnd { cost: Cost::FAULT, ..plain(StepEnding::Failed, StepCourse::Missed) });
+                let missed = || StepEnd { cost: Cost::FAULT, ..plain(StepEnding::Failed, StepCourse::Missed) };
+                let may_miss = wait.signal && wait.limited;
+                if !context.stopped {
+                    ends.push(plain(StepEnding::Ok, StepCourse::Waited));
+                    ends.extend(may_miss.then(missed));
                 }
-                found.for_ever =
-                    wait.signal && !wait.limited && (!sketch.deadline || awake(Bug::SweepDeadlineEndsNoWait));
+                // It may be over in the moment in which the run stops.
+                if !step.pivot && !awake(Bug::SweepNoWaitOverBefore) {
+                    let late = |end: StepEnd| StepEnd { drained: true, cost: end.cost.and(Cost::ODD), ..end };
+                    ends.push(late(plain(StepEnding::Ok, StepCourse::Waited)));
+                    let passes = may_miss && step.on_error != OnError::Compensate;
+                    ends.extend(passes.then(|| late(missed())));
+                }
+                let ends_some_time = wait.limited || (sketch.deadline && !awake(Bug::SweepDeadlineEndsNoWait));
+                found.for_ever = wait.signal && !ends_some_time && !context.stopped;
                 ends.push(StepEnd { drained: true, ..plain(StepEnding::Failed, StepCourse::Waiting) });
             }
             (ends, None)
@@ -220,6 +244,10 @@ fn ends(
                 if !avoidable {
                     return (ends, None);
                 }
+            }
+            if context.stopped && step.let_in {
+                // No item is let in before the run stops.
+                return (ends, Some(Vec::new()));
             }
             found.parts.insert(Part::Step(s));
             let searched = spot::search(s, members, step.on_error, step.pivot, context);
@@ -300,7 +328,7 @@ pub(super) fn settle(
         let mut more = Vec::new();
         for outcome in undoing.outcomes(context, left.trace) {
             // A failure that need not be is a run like this one that ends with a person.
-            if outcome.after.is_none() && outcome.cost > Cost::NONE {
+            if outcome.after.is_none() && outcome.cost >= Cost::FAULT {
                 continue;
             }
             for (settled, finals) in &all {
@@ -357,6 +385,7 @@ pub(super) struct Ended {
     pub ending: StepEnding,
     pub via: Option<usize>,
     pub drained: bool,
+    pub instant: bool,
     /// An item of it is past, whatever the step came to.
     pub pivot_past: bool,
 }
@@ -374,6 +403,8 @@ pub(super) fn effect(slots: &Slots, s: usize, step: &Step, end: Ended, incomplet
         skipped: end.ending == StepEnding::Skipped,
         satisfies: !end.drained && (!bad || step.on_error == OnError::Continue),
         drained: end.drained,
+        // A service keeps a call waiting for some time, whatever it comes to.
+        instant: end.instant && !step.is_let_in(),
         stops: bad && !end.drained && step.on_error == OnError::Compensate,
         parks: bad && !end.drained && step.on_error == OnError::Park,
         pivot_past: step.pivot && (end.pivot_past || may_have_happened(end.ending)),

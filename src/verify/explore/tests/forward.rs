@@ -134,6 +134,74 @@ fn a_read_counts_only_where_its_guard_holds() {
 }
 
 #[test]
+fn what_may_begin_begins_before_the_run_can_stop() {
+    let of = |first: Step, second: Step, invariant: &str| {
+        let mut both = sketch(vec![first, second, fails()]);
+        both.invariants = vec![never(invariant)];
+        problems(&both).get(&Problem::Invariant(0)).copied()
+    };
+    let none = "s2.failed and not s1.ok and not s1.failed and not s1.unknown";
+    // A step that needs nothing, or whose needs are over before the run stops.
+    assert_eq!(of(fine(), fine(), none), None);
+    assert_eq!(of(fails(), after(&[0], fine()), &format!("{none} and not s0.ok")), Some(2), "both fail");
+    assert_eq!(of(fine(), after(&[0], fine()), &format!("{none} and s0.ok")), Some(1), "s0 ends in the drain");
+    let skipped = || when(Truth::Free(0), fine());
+    let passes = |step| Step { on_skip: Some(OnSkip::Run), ..after(&[0], step) };
+    assert_eq!(of(skipped(), passes(fine()), &format!("{none} and s0.skipped")), None);
+    // One that has to be let in may be kept out.
+    let let_in = Step { let_in: true, ..fine() };
+    assert_eq!(of(fine(), let_in.clone(), none), Some(1));
+    assert_eq!(of(skipped(), passes(let_in.clone()), &format!("{none} and s0.skipped")), Some(1));
+    let list = Step { items: Some(Vec::new()), ..let_in };
+    assert_eq!(of(fine(), list, none), None, "a list is begun without an item, and has failed");
+}
+
+#[test]
+fn others_begin_though_a_step_fails_as_soon_as_it_begins() {
+    let reads = || one(Member { reads: vec![read(0, Aspect::Output)], ..member() });
+    let skipped = when(Truth::Const(false), fine());
+    let passes = |step| Step { on_skip: Some(OnSkip::Run), ..after(&[0], step) };
+    // Two that fail at once, a third that may begin with them, and a fourth with what it needs.
+    let mut at_once = sketch(vec![skipped, passes(reads()), passes(reads()), passes(fine()), passes(fine())]);
+    at_once.steps.push(after(&[4], fine()));
+    at_once.order.push(5);
+    let begun = |step: usize| format!("(s{step}.ok or s{step}.failed or s{step}.unknown)");
+    at_once.invariants = vec![
+        never(&format!("s1.failed and not {}", begun(2))),
+        never(&format!("s1.failed and not {}", begun(3))),
+        never(&format!("s1.failed and s4.ok and {}", begun(5))),
+    ];
+    let missed = |step| (missing(Reader::With((step, 0)), 0, Aspect::Output), 0);
+    shows(&at_once, &[missed(1), missed(2)]);
+}
+
+#[test]
+fn a_wait_may_be_over_in_the_moment_in_which_the_run_stops() {
+    let of = |wait: Step, invariant: &str| {
+        let mut all = sketch(vec![wait, after(&[0], fine()), fails()]);
+        all.invariants = vec![never(&format!("{invariant} and s2.failed and not s1.ok and not s1.failed"))];
+        problems(&all).get(&Problem::Invariant(0)).copied()
+    };
+    assert_eq!(of(waits(false, true), "s0.ok"), Some(1));
+    assert_eq!(of(waits(true, true), "s0.ok"), Some(1));
+    // Under way, and without a fault of its own.
+    assert_eq!(of(waits(true, true), "s0.failed"), Some(1));
+    let passed = on_error(OnError::Continue, waits(true, true));
+    let missed = |wait: Step| {
+        let told = |told: &Told| *told == Told::Missed(0);
+        let workflow = sketch(vec![wait, fails()]);
+        let mut walk = Walk::new(&workflow);
+        let failed = Told::Tried(Spot { step: 1, item: None, member: 0 }, Attempt::Failed(0, World::Nothing));
+        walk.by(&Told::Waits(0)).to(|state| state.steps[1].under_way()).by(&failed);
+        assert_eq!(walk.state.phase, Phase::Drain);
+        walk.all_moves().any(|after| after.told.iter().any(told))
+    };
+    assert!(missed(passed) && !missed(waits(true, true)), "one that stops the run did so before");
+    // A cancel is refused behind a point of no return.
+    assert_eq!(of(Step { pivot: true, ..waits(true, true) }, "s0.ok"), None);
+}
+
+#[test]
 fn a_wait_ends_well_by_itself_and_a_signal_may_not_come() {
     let of = |wait: Step| {
         sketch(vec![on_error(OnError::Continue, wait), after(&[0], when(Truth::Has(0, Aspect::Error), fine()))])
@@ -156,7 +224,7 @@ fn a_signal_that_does_not_come_is_a_fault() {
 
 /// Returns a list of steps that do nothing and may fail, on its way with two items.
 fn two_items(how: OnError, concurrency: u32) -> Sketch {
-    sketch(vec![on_error(how, Step { items: Some(Vec::new()), concurrency, ..fails() })])
+    sketch(vec![on_error(how, Step { items: Some(Vec::new()), concurrency, let_in: true, ..fails() })])
 }
 
 fn stage(state: &State) -> Stage {

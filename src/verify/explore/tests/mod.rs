@@ -45,7 +45,7 @@ fn step(act: Act) -> Step {
         pivot: false,
         items: None,
         concurrency: 16,
-        let_in: true,
+        let_in: false,
         act,
         site: Site::default(),
     }

@@ -26,8 +26,12 @@ fn a_course_tells_the_cheapest_run_to_its_end() {
     };
     let expected = Course {
         faults: 1,
-        conditions: BTreeMap::new(),
-        steps: BTreeMap::from([(0, called(Attempt::Succeeded)), (1, called(Attempt::Failed(0, World::Done)))]),
+        conditions: BTreeMap::from([(1, false)]),
+        steps: BTreeMap::from([
+            (0, called(Attempt::Succeeded)),
+            (1, called(Attempt::Failed(0, World::Done))),
+            (2, StepCourse::Skipped),
+        ]),
         stop: Some(Stop::Failed(1)),
         undone: vec![(Spot { step: 0, item: None, member: 0 }, UndoEnd::Done)],
     };
