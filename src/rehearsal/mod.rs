@@ -143,7 +143,7 @@ struct Manner {
 }
 
 impl Manner {
-    /// Returns every manner that makes a difference.
+    /// Returns every manner that makes a difference, the usual one first.
     fn all(course: &Course) -> Vec<Self> {
         let either = |is: bool| if is { vec![false, true] } else { vec![false] };
         let cut_off = |attempt: &Attempt| matches!(attempt, Attempt::CutOff(_));
@@ -164,15 +164,12 @@ pub(crate) fn perform(
     course: &Course,
     beyond: Beyond,
 ) -> Result<Performed, Unplayable> {
-    let mut best: Option<Performed> = None;
-    for manner in Manner::all(course) {
-        let other = once(plan, document, sketch, course, beyond, manner)?;
-        best = Some(match best {
-            None => other,
-            Some(best) => best.or(other),
-        });
+    let mut manners = Manner::all(course).into_iter();
+    let mut best = once(plan, document, sketch, course, beyond, manners.next().unwrap_or_default())?;
+    for manner in manners {
+        best = best.or(once(plan, document, sketch, course, beyond, manner)?);
     }
-    best.ok_or_else(|| Unplayable("there is no manner in which it can be played".to_owned()))
+    Ok(best)
 }
 
 /// Tells whether a request of a step is on its way when a confirm says that it was not done.

@@ -103,15 +103,12 @@ fn hold(sketch: &Sketch, course: &Course, step: usize, last: &MemberCourse, keep
         Some(Stop::Failed(_) | Stop::Cancelled) => {}
     }
     let dependents = || sketch.steps.iter().enumerate().filter(|(_, other)| other.needs.contains(&step));
-    let mut told = dependents().filter(|(ix, _)| course.steps.contains_key(ix));
-    match (told.next(), told.next()) {
-        (None, _) => {}
-        // What begins after it stops the run at once.
-        (Some((next, _)), None) if course.stop == Some(Stop::Failed(next)) && fails_at_once(&course.steps[&next]) => {
-            return (Hold::UntilLate, false);
-        }
-        // Something began after it.
-        (Some(_), _) => return (Hold::No, false),
+    let stops_at_once =
+        |(ix, told): &(usize, &StepCourse)| course.stop == Some(Stop::Failed(*ix)) && fails_at_once(told);
+    let mut began_after = dependents().filter_map(|(ix, _)| Some((ix, course.steps.get(&ix)?))).peekable();
+    if began_after.peek().is_some() {
+        let hold = if began_after.any(|next| stops_at_once(&next)) { Hold::UntilLate } else { Hold::No };
+        return (hold, false);
     }
     // After the last step the run is over, and cannot be cancelled any more.
     let leads_on = dependents().next().is_some() || course.stop == Some(Stop::Cancelled);

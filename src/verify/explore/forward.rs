@@ -9,14 +9,9 @@ use super::rules::Rules;
 use super::state::{Attempts, Phase, Stage, State, Task, Verdict};
 
 impl Rules<'_> {
-    /// Every step whose needs are satisfied may begin. What nobody has to let in goes first, as it is in one commit with
-    /// what satisfied the last of its needs.
+    /// Every step whose needs are satisfied may begin.
     pub fn beginnings(&self, state: &State) -> Vec<After> {
-        let begin = |step: usize| self.begin(After::from(state), step);
-        match self.begins_at_once(state) {
-            Some(step) => begin(step),
-            None => self.may_begin(state).flat_map(begin).collect(),
-        }
+        self.may_begin(state).flat_map(|step| self.begin(After::from(state), step)).collect()
     }
 
     fn may_begin(&self, state: &State) -> impl Iterator<Item = usize> {
@@ -27,7 +22,7 @@ impl Rules<'_> {
         (0..self.sketch.steps.len()).filter(may)
     }
 
-    /// Returns a step that begins before anything else can happen.
+    /// Returns a step that begins in one commit with what satisfied the last of its needs: nobody has to let it in.
     fn begins_at_once(&self, state: &State) -> Option<usize> {
         let late = |step: &usize| self.sketch.steps[*step].is_let_in() || awake(Bug::ExploreBeginsLate);
         self.may_begin(state).find(|step| !late(step))
@@ -161,21 +156,16 @@ impl Rules<'_> {
         .collect()
     }
 
-    /// A further item of a list begins, if there is room, and none has ended badly that is not passed over. What nobody has
-    /// to let in goes first, as it is in one commit with what made room for it.
+    /// A further item of a list begins, if there is room, and none has ended badly that is not passed over.
     pub fn further_items(&self, state: &State) -> Vec<After> {
-        let at_once = self.further_items_at_once(state);
-        if !at_once.is_empty() {
-            return at_once;
-        }
         let lists = (0..self.sketch.steps.len()).filter(|step| self.has_room(state, *step));
         lists.flat_map(|step| self.further_item(state, step)).collect()
     }
 
-    fn further_items_at_once(&self, state: &State) -> Vec<After> {
+    /// Returns a list of which an item begins in one commit with what made room for it.
+    fn lists_at_once(&self, state: &State) -> Option<usize> {
         let at_once = |step: &usize| !self.sketch.steps[*step].let_in && self.has_room(state, *step);
-        let list = (0..self.sketch.steps.len()).find(at_once);
-        list.map(|step| self.further_item(state, step)).unwrap_or_default()
+        (0..self.sketch.steps.len()).find(at_once)
     }
 
     fn further_item(&self, state: &State, step: usize) -> Vec<After> {
@@ -199,22 +189,21 @@ impl Rules<'_> {
     }
 
     fn begins_more(&self, state: &State) -> bool {
-        let at_once = |step: usize| !self.sketch.steps[step].let_in && self.has_room(state, step);
-        self.begins_at_once(state).is_some() || (0..self.sketch.steps.len()).any(at_once)
+        self.begins_at_once(state).is_some() || self.lists_at_once(state).is_some()
     }
 
     /// Goes on with a commit that is not complete. Whatever else may begin does, also where a step fails as soon as it
     /// begins.
     pub fn in_a_commit(&self, state: &State) -> Vec<After> {
         // A list is begun with its first items.
-        let items = self.further_items_at_once(state);
-        if !items.is_empty() {
-            return items;
+        if let Some(list) = self.lists_at_once(state) {
+            return self.further_item(state, list);
         }
-        match self.stops_by(state).filter(|_| self.begins_at_once(state).is_none()) {
-            Some(step) => vec![self.stop(After::from(state), Stop::Failed(step))],
-            None => self.beginnings(state),
+        if let Some(step) = self.begins_at_once(state) {
+            return self.begin(After::from(state), step);
         }
+        let stop = |step: usize| self.stop(After::from(state), Stop::Failed(step));
+        self.stops_by(state).map(stop).into_iter().collect()
     }
 
     /// Returns the step that stops the run: it has failed, and `on_error` says so.
