@@ -257,6 +257,8 @@ bugs! {
     RehearsalLeftItemNotGiven = "rehearsal_left_item_not_given", Unit("rehearsal::tests::an_item_that_is_left_is_there_and_does_not_begin");
     /// A rehearsal does not mind that an item begins which the course leaves out.
     RehearsalLeftItemBegins = "rehearsal_left_item_begins", Unit("rehearsal::tests::an_item_that_is_left_and_begins_all_the_same_is_told");
+    /// A rehearsal never puts its process down.
+    RehearsalNeverPutDown = "rehearsal_never_put_down", Unit("rehearsal::tests::a_wait_is_over_in_the_moment_in_which_the_run_stops");
     /// In a rehearsal a death always takes every attempt that is under way.
     RehearsalDeathTakesAll = "rehearsal_death_takes_all", Unit("rehearsal::tests::an_attempt_can_be_lost_while_others_go_on");
     /// A saved story leaves out that an item is left.

@@ -27,10 +27,10 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use serde_json::Value;
 
-use self::roles::{Cut, Dice};
+use self::roles::{Cut, Dice, Hold};
 use self::stage::Setting;
 pub(crate) use self::troupe::Beyond;
-use self::troupe::{Book, LATE, Troupe};
+use self::troupe::{Book, LATE, MARGIN, Troupe};
 use crate::dsl::document::Document;
 use crate::handlers::Registry;
 use crate::limits::Limits;
@@ -44,6 +44,15 @@ use crate::verify::findings::{Answer, Attempt, Course, Problem, StepCourse, Stop
 use crate::verify::sketch::{Act, Sketch};
 
 pub use self::world::{Record, Services};
+
+/// When a process is put down, so long before what is under way ends that it grants it.
+const WHEN_DOWN: Duration = LATE.saturating_sub(Duration::from_secs(9));
+
+/// When something comes while no process is there.
+const WHILE_DOWN: Duration = LATE.saturating_add(MARGIN);
+
+/// A part of the time that a process which is put down grants its attempts.
+const A_MOMENT: Duration = Duration::from_secs(1);
 
 /// Why something cannot be rehearsed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -140,18 +149,30 @@ struct Manner {
     /// An attempt that is cut off is lost by itself, as on a cluster when one worker of many dies, and not with the process
     /// and all that is under way in it.
     alone: bool,
+    /// The process is put down just before the run stops, so that nothing follows from what ends then or while it is away.
+    down: bool,
 }
 
 impl Manner {
     /// Returns every manner that makes a difference, the usual one first.
-    fn all(course: &Course) -> Vec<Self> {
-        let either = |is: bool| if is { vec![false, true] } else { vec![false] };
+    fn all(sketch: &Sketch, course: &Course) -> Vec<Self> {
         let cut_off = |attempt: &Attempt| matches!(attempt, Attempt::CutOff(_));
-        let members = || course.steps.values().flat_map(StepCourse::calls).flat_map(|(_, members)| members);
-        let dies = members().flat_map(|member| &member.attempts).any(cut_off);
-        let alone = either(dies && course.steps.len() > 1 && !awake(Bug::RehearsalDeathTakesAll));
-        let lands = either(course.steps.values().any(may_be_late));
-        alone.into_iter().flat_map(|alone| lands.iter().map(move |lands| Self { lands: *lands, alone })).collect()
+        let mut members = course.steps.values().flat_map(StepCourse::calls).flat_map(|(_, members)| members);
+        let dies = course.steps.len() > 1 && members.any(|member| member.attempts.iter().any(cut_off));
+        let lands = course.steps.values().any(may_be_late);
+        let down = !last_waits(sketch, course).is_empty();
+        let choices: [(bool, fn(&mut Self)); 3] = [
+            (lands, |manner| manner.lands = true),
+            (dies && !awake(Bug::RehearsalDeathTakesAll), |manner| manner.alone = true),
+            (down && !awake(Bug::RehearsalNeverPutDown), |manner| manner.down = true),
+        ];
+        let mut all = vec![Self::default()];
+        for (_, choose) in choices.iter().filter(|(matters, _)| *matters) {
+            let mut others = all.clone();
+            others.iter_mut().for_each(choose);
+            all.extend(others);
+        }
+        all
     }
 }
 
@@ -164,12 +185,27 @@ pub(crate) fn perform(
     course: &Course,
     beyond: Beyond,
 ) -> Result<Performed, Unplayable> {
-    let mut manners = Manner::all(course).into_iter();
+    let mut manners = Manner::all(sketch, course).into_iter();
     let mut best = once(plan, document, sketch, course, beyond, manners.next().unwrap_or_default())?;
     for manner in manners {
         best = best.or(once(plan, document, sketch, course, beyond, manner)?);
     }
     Ok(best)
+}
+
+/// Returns the waits that are over in the moment in which the run stops: steps need them, and none followed.
+fn last_waits(sketch: &Sketch, course: &Course) -> Vec<usize> {
+    if !matches!(course.stop, Some(Stop::Failed(_) | Stop::Cancelled)) {
+        return Vec::new();
+    }
+    let is_last = |step: &usize| {
+        let mut dependents = sketch.steps.iter().enumerate().filter(|(_, other)| other.needs.contains(step)).peekable();
+        course.stop != Some(Stop::Failed(*step))
+            && dependents.peek().is_some()
+            && !dependents.any(|(other, _)| course.steps.contains_key(&other))
+    };
+    let is_over = |told: &StepCourse| matches!(told, StepCourse::Waited | StepCourse::Missed);
+    course.steps.iter().filter(|(_, told)| is_over(told)).map(|(step, _)| *step).filter(is_last).collect()
 }
 
 /// Tells whether a request of a step is on its way when a confirm says that it was not done.
@@ -193,8 +229,10 @@ fn once(
     let conditions = sketch.conditions.iter().enumerate().map(|(ix, text)| (text.clone(), holds(ix)));
     let mut setting = Setting { conditions: conditions.collect(), alone: manner.alone, ..Setting::default() };
     let mut signals = Vec::new();
+    let last = if manner.down { last_waits(sketch, course) } else { Vec::new() };
     for (&step, told) in &course.steps {
         match told {
+            _ if last.contains(&step) => {}
             StepCourse::Listed(list) => {
                 let cut = Cut::of(&sketch.steps[step], list);
                 setting.items.insert(step, cut.map_or(list.count(), Cut::items));
@@ -215,19 +253,36 @@ fn once(
         Some(_) => false,
         None => goes_on,
     };
-    setting.long_waits = (0..sketch.steps.len()).filter(|step| !over(*step)).collect();
+    let by_signal = |step: usize| {
+        let waits = matches!(&sketch.steps[step].act, Act::Wait(wait) if wait.signal);
+        waits && course.steps.get(&step) == Some(&StepCourse::Waited)
+    };
+    let time = |step: usize| match last.contains(&step) {
+        true if by_signal(step) => stage::LONG,
+        true => WHEN_DOWN + A_MOMENT,
+        false if manner.down && course.stop == Some(Stop::Failed(step)) => WHILE_DOWN + MARGIN,
+        false if over(step) => stage::SHORT,
+        false => stage::LONG,
+    };
+    setting.waits = (0..sketch.steps.len()).map(|step| (step, time(step))).collect();
+    setting.down = manner.down.then(|| last.iter().copied().filter(|step| by_signal(*step)).collect());
     if goes_on {
         let limited = |step: &usize| matches!(&sketch.steps[*step].act, Act::Wait(wait) if wait.signal && wait.limited);
         let untold = (0..sketch.steps.len()).filter(|step| !course.steps.contains_key(step));
         signals.extend(untold.filter(limited).map(|step| (step, Duration::ZERO)));
     }
     // A course tells no cancel from a deadline; where there is one it passes.
-    let stopped = (course.stop == Some(Stop::Cancelled)).then_some(LATE);
+    let late = if manner.down { WHILE_DOWN + MARGIN } else { LATE };
+    let stopped = (course.stop == Some(Stop::Cancelled)).then_some(late);
     setting.deadline = stopped.filter(|_| sketch.deadline);
     let cancel = stopped.filter(|_| !sketch.deadline);
     let mut roles = roles::of_course(sketch, course);
     for role in roles.values_mut() {
         role.lands_before_undo = manner.lands && role.confirm == Some(Answer::NotDone);
+        if manner.down && role.hold == Hold::UntilStopped {
+            // What is under way ends while the process is put down, or is cut off.
+            role.hold = Hold::UntilLate;
+        }
     }
     let book = Book::Course(roles, beyond);
     let performed = play(plan, document, sketch, &setting, book, &signals, cancel, 1)?;
@@ -323,6 +378,18 @@ fn play(
             verb: Verb::Cancel { reason: None, compensate: true },
         }));
     }
+    for asked in setting.down.iter().flatten() {
+        let Some(mut deed) = signal(plan, *asked, LATE, items)? else { continue };
+        if let Verb::Signal { id, .. } = &mut deed.verb {
+            *id = Some(format!("last-{asked}"));
+        }
+        case.then.extend(at_its_start(&deed, LATE.saturating_sub(A_MOMENT)));
+    }
+    if setting.down.is_some() {
+        let verb = Verb::Restart { down: 4 * MARGIN };
+        let deed = Deed { when: String::new(), step: None, status: String::new(), after: LATE, run: None, verb };
+        case.then.extend(at_its_start(&deed, WHEN_DOWN));
+    }
     let secrets = Arc::new(plan.secrets.iter().map(|name| (name.clone(), "a secret".to_owned())).collect());
     let script = Script {
         case: &case,
@@ -348,6 +415,17 @@ fn play(
     let unexpected = troupe.unexpected.clone();
     let shown = if unexpected.is_empty() { problems.clone() } else { BTreeSet::new() };
     Ok(Performed { problems, shown, world, unexpected, ending })
+}
+
+/// Returns a deed so long after the start of a run, which begins in one of two states.
+fn at_its_start(deed: &Deed, after: Duration) -> [Deed; 2] {
+    ["running", "waiting"].map(|status| Deed {
+        when: format!("run.{status}"),
+        step: None,
+        status: status.to_owned(),
+        after,
+        ..deed.clone()
+    })
 }
 
 /// Makes the signal that a step waits for.

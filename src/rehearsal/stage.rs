@@ -18,17 +18,18 @@ use crate::engine::Workflow;
 use crate::handlers::contract::Contracts;
 use crate::limits::Limits;
 use crate::plan::{self, Action, Plan};
+use crate::scenario::play::START;
 use crate::teeth::{Bug, awake};
 use crate::template::{Asked, Expression, Scope, Template};
 
 /// An attempt never ends by its timeout.
 const TIMEOUT: &str = "300d";
 /// A wait for a signal that comes, or for a time that passes.
-const SHORT: &str = "1d";
+pub(super) const SHORT: Duration = Duration::from_secs(24 * 3600);
 /// When a wait that was to be short is over.
 pub(super) const AFTER_SHORT: Duration = Duration::from_secs(36 * 3600);
 /// A wait that is still under way when the run is stopped.
-const LONG: &str = "25d";
+pub(super) const LONG: Duration = Duration::from_secs(25 * 24 * 3600);
 
 /// What a rehearsal decides before it begins.
 #[derive(Clone, Debug, Default)]
@@ -39,8 +40,10 @@ pub(super) struct Setting {
     pub items: BTreeMap<usize, u32>,
     /// How many items of a list may be under way at once, where that differs.
     pub places: BTreeMap<usize, u32>,
-    /// The waits that are not over before the run is stopped.
-    pub long_waits: Vec<usize>,
+    /// How long waits take; those that are not here are short.
+    pub waits: BTreeMap<usize, Duration>,
+    /// The process is put down just before the run stops; these steps get their signals while it is.
+    pub down: Option<Vec<usize>>,
     /// An attempt that a course cuts off is lost by itself, as when one worker of many dies; otherwise the process dies with
     /// all that is under way.
     pub alone: bool,
@@ -135,16 +138,16 @@ impl Stage<'_> {
         }
         if let Some(wait) = step.get_mut("wait") {
             let wait = object(wait)?;
-            let time = if self.setting.long_waits.contains(&ix) { LONG } else { SHORT };
+            let time = self.setting.waits.get(&ix).copied().unwrap_or(SHORT);
             for key in ["for", "timeout"] {
                 if wait.contains_key(key) {
-                    wait.insert(key.to_owned(), time.into());
+                    wait.insert(key.to_owned(), format!("{}s", time.as_secs()).into());
                 }
             }
             if let Some(until) = wait.get("until").and_then(Value::as_str).map(str::to_owned) {
                 let read = Expression::parse(&until).map_err(|error| Unplayable(error.message))?;
                 let read = read.value_assuming(&self.known, &|asked| self.assumed(asked));
-                let at = if time == LONG { "2026-01-26T00:00:00Z" } else { "2026-01-02T00:00:00Z" };
+                let at = START.after(time);
                 wait.insert("until".to_owned(), format!("'{at}' if [({read})] else ''").into());
             }
             return Ok(());

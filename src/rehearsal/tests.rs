@@ -246,6 +246,40 @@ steps:
 }
 
 #[test]
+fn a_wait_is_over_in_the_moment_in_which_the_run_stops() {
+    let nothing_of = |step: &str| format!("not {step}.ok and not {step}.failed and not {step}.unknown");
+    let of = |first: &str, deadline: &str, other: &str, never: &str| {
+        format!(
+            "flowrun: 1
+name: last
+{deadline}
+steps:
+  s0: {first}
+  s1: {{ needs: [s0], uses: do.sent.keyed, compensate: {{ none: it does no harm }} }}
+  s2: {other}
+invariants:
+  - never: s0.ok and {never} and {}
+",
+            nothing_of("s1")
+        )
+    };
+    let (time, signal) = ("{ wait: { for: 5m } }", "{ wait: { signal: go } }");
+    let (call, missed) = ("{ uses: look.up }", "{ wait: { signal: on, timeout: 5m } }");
+    for first in [time, signal] {
+        shown(&of(first, "", call, "s2.failed"), &Problem::Invariant(0));
+        shown(
+            &of(first, "", "{ uses: do.paid.once, compensate: { none: it does no harm } }", "s2.unknown"),
+            &Problem::Invariant(0),
+        );
+        shown(&of(first, "", call, "s2.ok"), &Problem::Invariant(0));
+        shown(&of(first, "deadline: 2h", call, "s2.ok"), &Problem::Invariant(0));
+    }
+    shown(&of(time, "", missed, "s2.failed"), &Problem::Invariant(0));
+    shown(&of(time, "deadline: 2h", time, "s2.failed"), &Problem::Invariant(0));
+    shown(&of(time, "", signal, "s2.failed"), &Problem::Invariant(0));
+}
+
+#[test]
 fn what_the_engine_begins_at_once_the_sweep_begins_at_once() {
     let text = "flowrun: 1
 name: no-time

@@ -25,7 +25,7 @@ use crate::verify::sketch::{Member, Sketch};
 pub(super) const LATE: Duration = Duration::from_secs(10 * 24 * 3600);
 
 /// How much later something is that comes after that.
-const MARGIN: Duration = Duration::from_secs(3600);
+pub(super) const MARGIN: Duration = Duration::from_secs(3600);
 
 /// How often the process dies in a run that is played by chance.
 const DEATHS_MAX: u32 = 3;

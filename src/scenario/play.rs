@@ -490,6 +490,12 @@ impl Play<'_> {
                 self.recall(&engine, run, key)?;
             }
         }
+        // Who cancels a run while no process has it does not wait until one has taken it up.
+        for (n, run, key) in self.due(&keys) {
+            if matches!(self.deeds[n].verb, Verb::Cancel { .. }) {
+                self.wish(&engine, n, run, key).await?;
+            }
+        }
         engine.resume_all().await?;
         let end = START.after(VIRTUAL_MAX);
         loop {
@@ -556,39 +562,68 @@ impl Play<'_> {
 
     /// Does what is due. Returns how the life ends, if that ends it.
     async fn act(&self, engine: &Engine, keys: &[Option<RunKey>]) -> Result<Option<LifeEnd>, EngineError> {
-        for (n, deed) in self.deeds.iter().enumerate() {
-            for (run, key) in keys.iter().enumerate() {
-                let now = self.clock.now();
-                let due = matches!(self.shared.memory.lock().deeds[n][run], Progress::Due(at) if at <= now);
-                let (true, Some(key)) = (due, *key) else { continue };
-                match &deed.verb {
-                    Verb::Kill { down } => {
-                        self.shared.memory.lock().deeds[n].fill(Progress::Done);
-                        self.shared.kill(*down);
-                        return std::future::pending().await;
-                    }
-                    Verb::Restart { down } => {
-                        self.shared.memory.lock().deeds[n].fill(Progress::Done);
-                        engine.stop(GRACE).await;
-                        return Ok(Some(LifeEnd::Died(*down)));
-                    }
-                    verb => {
-                        self.shared.memory.lock().deeds[n][run] = Progress::Asked(now);
-                        let done = ask(engine, key, verb, n).await;
-                        let mut memory = self.shared.memory.lock();
-                        memory.deeds[n][run] = Progress::Done;
-                        match done {
-                            Ok(_) => {}
-                            Err(EngineError::Refused(refusal)) => {
-                                memory.unmet.push(refused(n, deed, &refusal));
-                            }
-                            Err(error) => return Err(error),
-                        }
-                    }
+        for (n, run, key) in self.due(keys) {
+            match &self.deeds[n].verb {
+                Verb::Kill { down } => {
+                    self.shared.memory.lock().deeds[n].fill(Progress::Done);
+                    self.shared.kill(*down);
+                    return std::future::pending().await;
                 }
+                Verb::Restart { down } => {
+                    self.shared.memory.lock().deeds[n].fill(Progress::Done);
+                    tokio::select! {
+                        () = engine.stop(GRACE) => {}
+                        refused = self.go_on_asking(engine, keys) => return Err(refused),
+                    }
+                    return Ok(Some(LifeEnd::Died(*down)));
+                }
+                _ => self.wish(engine, n, run, key).await?,
             }
         }
         Ok(None)
+    }
+
+    /// Returns the actions that are due, each with the run and its key.
+    fn due(&self, keys: &[Option<RunKey>]) -> Vec<(usize, usize, RunKey)> {
+        let (now, memory) = (self.clock.now(), self.shared.memory.lock());
+        let is_due = |n: usize, run: usize| matches!(memory.deeds[n][run], Progress::Due(at) if at <= now);
+        let of_deed = |n: usize| keys.iter().enumerate().filter_map(move |(run, key)| Some((n, run, (*key)?)));
+        (0..self.deeds.len()).flat_map(of_deed).filter(|(n, run, _)| is_due(*n, *run)).collect()
+    }
+
+    /// Asks a run for something, whether it is refused or not.
+    async fn wish(&self, engine: &Engine, n: usize, run: usize, key: RunKey) -> Result<(), EngineError> {
+        let deed = &self.deeds[n];
+        self.shared.memory.lock().deeds[n][run] = Progress::Asked(self.clock.now());
+        let done = ask(engine, key, &deed.verb, n).await;
+        let mut memory = self.shared.memory.lock();
+        memory.deeds[n][run] = Progress::Done;
+        match done {
+            Ok(_) => Ok(()),
+            Err(EngineError::Refused(refusal)) => {
+                memory.unmet.push(refused(n, deed, &refusal));
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Does what is due while the process is put down: a run that nobody drives any more is asked by the next one.
+    async fn go_on_asking(&self, engine: &Engine, keys: &[Option<RunKey>]) -> EngineError {
+        loop {
+            sleep(&self.clock, self.shared.next_deed()).await;
+            for (n, run, key) in self.due(keys) {
+                let now = self.clock.now();
+                match self.wish(engine, n, run, key).await {
+                    Ok(()) => {}
+                    Err(EngineError::Stopping) => {
+                        self.shared.memory.lock().deeds[n][run] = Progress::Due(now);
+                        return std::future::pending().await;
+                    }
+                    Err(error) => return error,
+                }
+            }
+        }
     }
 
     /// Finds out whether what was asked for before the process died was accepted.
