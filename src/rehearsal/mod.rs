@@ -4,11 +4,11 @@
 //! says, or what chance says, and the engine does the rest, in virtual time, over a store in memory. What comes out is
 //! judged by what can be seen, so that a search that is wrong about the engine is found out.
 //!
-//! Not every course can be played. The engine begins all that may begin at once: a call that the course had no time for
-//! is begun and comes to nothing, which is not the same everywhere: a death cuts it off too, what it reads may be missing,
-//! or an invariant speaks of it. A condition over an item is as its made-up value has it.
+//! Services are not played: a call that the course has not let in is begun all the same, and comes to nothing. A condition
+//! over an item is as its made-up value has it.
 
 mod judge;
+mod manner;
 #[cfg(test)]
 mod random;
 mod roles;
@@ -27,6 +27,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use serde_json::Value;
 
+use self::manner::{Manner, last_waits};
 use self::roles::{Cut, Dice, Hold};
 use self::stage::Setting;
 pub(crate) use self::troupe::Beyond;
@@ -38,9 +39,8 @@ use crate::machine::event::Event;
 use crate::plan::{self, Action, Plan, WaitLimit};
 use crate::scenario::play::{self, Ending, Script};
 use crate::scenario::read::{Case, Deed, Verb};
-use crate::teeth::{Bug, awake};
 use crate::template::{Expression, Template};
-use crate::verify::findings::{Answer, Attempt, Course, Problem, StepCourse, Stop, World};
+use crate::verify::findings::{Answer, Course, Problem, StepCourse, Stop};
 use crate::verify::sketch::{Act, Sketch};
 
 pub use self::world::{Record, Services};
@@ -141,41 +141,6 @@ fn waits_for_ever(course: &Course) -> bool {
     course.stop.is_none() && course.steps.values().any(|told| *told == StepCourse::Waiting)
 }
 
-/// What a course does not tell, and what it may be played with either way.
-#[derive(Clone, Copy, Debug, Default)]
-struct Manner {
-    /// A request that a confirm did not find arrives before the undo, and not after it.
-    lands: bool,
-    /// An attempt that is cut off is lost by itself, as on a cluster when one worker of many dies, and not with the process
-    /// and all that is under way in it.
-    alone: bool,
-    /// The process is put down just before the run stops, so that nothing follows from what ends then or while it is away.
-    down: bool,
-}
-
-impl Manner {
-    /// Returns every manner that makes a difference, the usual one first.
-    fn all(sketch: &Sketch, course: &Course) -> Vec<Self> {
-        let cut_off = |attempt: &Attempt| matches!(attempt, Attempt::CutOff(_));
-        let mut members = course.steps.values().flat_map(StepCourse::calls).flat_map(|(_, members)| members);
-        let dies = course.steps.len() > 1 && members.any(|member| member.attempts.iter().any(cut_off));
-        let lands = course.steps.values().any(may_be_late);
-        let down = !last_waits(sketch, course).is_empty();
-        let choices: [(bool, fn(&mut Self)); 3] = [
-            (lands, |manner| manner.lands = true),
-            (dies && !awake(Bug::RehearsalDeathTakesAll), |manner| manner.alone = true),
-            (down && !awake(Bug::RehearsalNeverPutDown), |manner| manner.down = true),
-        ];
-        let mut all = vec![Self::default()];
-        for (_, choose) in choices.iter().filter(|(matters, _)| *matters) {
-            let mut others = all.clone();
-            others.iter_mut().for_each(choose);
-            all.extend(others);
-        }
-        all
-    }
-}
-
 /// Brings a course about, with calls that it does not tell of coming to what `beyond` says, in every manner that it leaves
 /// open.
 pub(crate) fn perform(
@@ -191,29 +156,6 @@ pub(crate) fn perform(
         best = best.or(once(plan, document, sketch, course, beyond, manner)?);
     }
     Ok(best)
-}
-
-/// Returns the waits that are over in the moment in which the run stops: steps need them, and none followed.
-fn last_waits(sketch: &Sketch, course: &Course) -> Vec<usize> {
-    if !matches!(course.stop, Some(Stop::Failed(_) | Stop::Cancelled)) {
-        return Vec::new();
-    }
-    let is_last = |step: &usize| {
-        let mut dependents = sketch.steps.iter().enumerate().filter(|(_, other)| other.needs.contains(step)).peekable();
-        course.stop != Some(Stop::Failed(*step))
-            && dependents.peek().is_some()
-            && !dependents.any(|(other, _)| course.steps.contains_key(&other))
-    };
-    let is_over = |told: &StepCourse| matches!(told, StepCourse::Waited | StepCourse::Missed);
-    course.steps.iter().filter(|(_, told)| is_over(told)).map(|(step, _)| *step).filter(is_last).collect()
-}
-
-/// Tells whether a request of a step is on its way when a confirm says that it was not done.
-fn may_be_late(told: &StepCourse) -> bool {
-    let on_its_way =
-        |attempt: &Attempt| matches!(attempt, Attempt::Failed(_, World::OnItsWay) | Attempt::CutOff(World::OnItsWay));
-    let mut members = told.calls().flat_map(|(_, members)| members);
-    members.any(|told| told.confirm == Some(Answer::NotDone) && told.attempts.iter().any(on_its_way))
 }
 
 fn once(
