@@ -212,6 +212,13 @@ pub(crate) enum Progress {
     Done,
 }
 
+impl Progress {
+    /// Tells whether the action's time has come, and nobody has done it yet.
+    pub(crate) fn is_due(self, now: Timestamp) -> bool {
+        matches!(self, Self::Due(at) if at <= now)
+    }
+}
+
 /// What a scenario remembers over all lives.
 pub(crate) struct Memory {
     /// By action and run.
@@ -564,11 +571,7 @@ impl Play<'_> {
     async fn act(&self, engine: &Engine, keys: &[Option<RunKey>]) -> Result<Option<LifeEnd>, EngineError> {
         for (n, run, key) in self.due(keys) {
             match &self.deeds[n].verb {
-                Verb::Kill { down } => {
-                    self.shared.memory.lock().deeds[n].fill(Progress::Done);
-                    self.shared.kill(*down);
-                    return std::future::pending().await;
-                }
+                Verb::Kill { down } => return self.die(n, *down).await,
                 Verb::Restart { down } => {
                     self.shared.memory.lock().deeds[n].fill(Progress::Done);
                     tokio::select! {
@@ -583,12 +586,18 @@ impl Play<'_> {
         Ok(None)
     }
 
+    /// Kills the process, as an action wants.
+    async fn die<T>(&self, n: usize, down: Duration) -> T {
+        self.shared.memory.lock().deeds[n].fill(Progress::Done);
+        self.shared.kill(down);
+        std::future::pending().await
+    }
+
     /// Returns the actions that are due, each with the run and its key.
     fn due(&self, keys: &[Option<RunKey>]) -> Vec<(usize, usize, RunKey)> {
         let (now, memory) = (self.clock.now(), self.shared.memory.lock());
-        let is_due = |n: usize, run: usize| matches!(memory.deeds[n][run], Progress::Due(at) if at <= now);
         let of_deed = |n: usize| keys.iter().enumerate().filter_map(move |(run, key)| Some((n, run, (*key)?)));
-        (0..self.deeds.len()).flat_map(of_deed).filter(|(n, run, _)| is_due(*n, *run)).collect()
+        (0..self.deeds.len()).flat_map(of_deed).filter(|(n, run, _)| memory.deeds[*n][*run].is_due(now)).collect()
     }
 
     /// Asks a run for something, whether it is refused or not.
@@ -613,6 +622,15 @@ impl Play<'_> {
         loop {
             sleep(&self.clock, self.shared.next_deed()).await;
             for (n, run, key) in self.due(keys) {
+                match &self.deeds[n].verb {
+                    Verb::Kill { down } => return self.die(n, *down).await,
+                    // It is being put down.
+                    Verb::Restart { .. } => {
+                        self.shared.memory.lock().deeds[n].fill(Progress::Done);
+                        continue;
+                    }
+                    _ => {}
+                }
                 let now = self.clock.now();
                 match self.wish(engine, n, run, key).await {
                     Ok(()) => {}

@@ -8,6 +8,7 @@ use serde_json::json;
 use super::clock::LivesClock;
 use super::file::{RunStatus, StepStatus};
 use super::read::merge;
+use super::{TestOptions, run_files};
 use crate::time::{Clock, Timestamp};
 
 #[test]
@@ -60,4 +61,26 @@ fn statuses_are_written_as_they_are_read() {
         assert_eq!((status as usize, status.word()), (n, word));
     }
     assert_eq!(StepStatus::WORDS.iter().collect::<BTreeSet<_>>().len(), StepStatus::WORDS.len());
+}
+
+#[test]
+fn a_process_that_is_put_down_can_be_killed_meanwhile() {
+    let folder = tempfile::tempdir().expect("there is room for a folder");
+    let steps = "steps: { only: { uses: core.pass, with: {}, timeout: 10s } }";
+    std::fs::write(folder.path().join("w.yaml"), format!("flowrun: 1\nname: w\n{steps}\n")).expect("it can be written");
+    let file = folder.path().join("w.test.yaml");
+    let text = "flowrun_test: 1
+workflow: w.yaml
+scenarios:
+  killed:
+    faults: [{ step: only, do: { delay: 5s } }]
+    then:
+      - { when: only.running, after: 1s, resume: true }
+      - { when: only.running, after: 2s, kill: true }
+      - { when: only.running, after: 3s, resume: true }
+    expect: { status: completed, steps: { only: { attempts: 2 } } }
+";
+    std::fs::write(&file, text).expect("it can be written");
+    let summary = run_files(&[file], &crate::handlers::Registry::new(), &TestOptions::default());
+    assert_eq!(summary.exit_code(), 0, "{}", summary.text(crate::diag::Style::default()));
 }

@@ -256,8 +256,7 @@ impl Play<'_> {
         for (n, deed) in self.script.case.then.iter().enumerate() {
             for run in self.known.keys() {
                 let now = self.clock.now();
-                let due = matches!(self.shared.memory.lock().deeds[n][*run], Progress::Due(at) if at <= now);
-                if !due {
+                if !self.shared.memory.lock().deeds[n][*run].is_due(now) {
                     continue;
                 }
                 let Some(wish) = wish(&deed.verb, n) else {
