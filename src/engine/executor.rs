@@ -154,10 +154,8 @@ async fn call(executor: &Executor, job: &Job, input: Payload) -> AttemptEnd {
         elapsed: executor.clock.now().since(job.run_started_at),
     };
     let fate = |moment| executor.options.watch.as_ref().map_or(Fate::GoesOn, |watch| watch(&facts, moment));
-    match fate(Moment::Before) {
-        Fate::GoesOn => {}
-        Fate::Dies => die(executor).await,
-        Fate::IsLost => return AttemptEnd::Lost,
+    if let Some(end) = meet(executor, fate(Moment::Before)).await {
+        return end;
     }
     let fault = executor.options.faults.as_ref().and_then(|faults| faults.find(&facts));
     let does = || {
@@ -204,10 +202,8 @@ async fn call(executor: &Executor, job: &Job, input: Payload) -> AttemptEnd {
         does();
         end = reply_of(executor, job, handler, ctx, input).await;
     }
-    match fate(Moment::After) {
-        Fate::GoesOn => {}
-        Fate::Dies => die(executor).await,
-        Fate::IsLost => return AttemptEnd::Lost,
+    if let Some(end) = meet(executor, fate(Moment::After)).await {
+        return end;
     }
     match fault {
         Some(Action::ActThenHang) => {
@@ -316,6 +312,15 @@ fn bounded(executor: &Executor, mut failure: Failure) -> Failure {
 
 fn failed(error: StepError) -> AttemptEnd {
     AttemptEnd::Returned(Err(error.into()))
+}
+
+/// Whoever carries an attempt out meets its fate. Returns how the attempt ends, if it ends by that.
+async fn meet(executor: &Executor, fate: Fate) -> Option<AttemptEnd> {
+    match fate {
+        Fate::GoesOn => None,
+        Fate::Dies => die(executor).await,
+        Fate::IsLost => Some(AttemptEnd::Lost),
+    }
 }
 
 /// Ends the process, as the fault wants. Where that is only pretended, nothing more is heard of the attempt.

@@ -59,8 +59,7 @@ impl Engine {
         let data = signal_data(&name, data)?;
         let machine = self.inner.library.machine(run)?;
         if machine.state().is_final() {
-            let state = machine.state();
-            return Err(Refusal::Final { run: state.started.id.clone(), status: state.status().into() }.into());
+            return Err(Refusal::of_final(machine.state()).into());
         }
         let (driver, running) = Driver::new(Arc::clone(&self.inner), machine);
         let (reply, done) = oneshot::channel();
@@ -127,7 +126,7 @@ impl Engine {
             let (reply, done) = oneshot::channel();
             let Some(running) = self.running(run, wanted, Some((input.clone(), reply))).await? else {
                 let (_, state) = self.inner.library.state(run)?;
-                return Err(Refusal::Final { run: state.started.id.clone(), status: state.status().into() }.into());
+                return Err(Refusal::of_final(&state).into());
             };
             match done.await {
                 Ok(result) => {
@@ -148,14 +147,10 @@ impl Engine {
             return Ok(());
         }
         let mut machine = self.inner.library.machine(run)?;
-        if machine.state().is_final() && !on_final_runs(input) {
-            let state = machine.state();
-            return Err(Refusal::Final { run: state.started.id.clone(), status: state.status().into() }.into());
-        }
         let now = self.inner.executor.clock.now();
         let obstacle = self.inner.obstacle_to(&machine);
         let taken = machine.advance(now, Input::Recovered { obstacle });
-        // What has come due meanwhile ends the run, and whoever takes it over records that.
+        // It has ended, or ends by what has come due meanwhile: who takes it over says so, and records it.
         if machine.state().is_final() && !on_final_runs(input) {
             return Ok(());
         }

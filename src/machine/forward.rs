@@ -182,7 +182,7 @@ impl Machine {
     }
 
     /// Begins as many items of a `foreach` as may run at once, and ends the step after the last.
-    fn go_through_items(&mut self, ix: StepIx) -> Done {
+    pub(super) fn go_through_items(&mut self, ix: StepIx) -> Done {
         let plan = std::sync::Arc::clone(&self.plan);
         let step = plan.step(ix);
         let Some(foreach) = &step.foreach else { return Ok(()) };
@@ -215,15 +215,6 @@ impl Machine {
             self.end_list(ix)?;
         }
         Ok(())
-    }
-
-    /// Tells whether no item of a list is under way, and none begins any more.
-    pub(super) fn is_over(&self, ix: StepIx) -> bool {
-        let state = self.state.step(ix);
-        let under_way = state.items.values().any(|item| item.end.is_none() && !item.members.is_empty());
-        let total = state.list.as_ref().and_then(|list| list.value().as_array().map(Vec::len)).unwrap_or(0);
-        let stuck = self.plan.step(ix).on_error != OnError::Continue && self.first_failed_item(ix).is_some();
-        !under_way && (stuck || state.ended_items as usize == total)
     }
 
     /// Withdraws items that wait for a place of their service: after a failure none begins.

@@ -63,8 +63,8 @@ pub enum Input {
         /// Why it must be parked at once: a code and a sentence.
         obstacle: Option<(&'static str, String)>,
     },
-    /// Whoever carried an attempt out is gone, and nothing is known of how it ended. Only for a run that is gone on
-    /// with turn by turn, see [`Machine::go_on`].
+    /// Whoever carried an attempt out is gone, and nothing is known of how it ended. A process that dies takes the machine
+    /// with it, so this is for a run that is gone on with turn by turn ([`Machine::go_on`]), or pretended to be.
     Lost {
         /// The call.
         call: CallIx,
@@ -273,6 +273,13 @@ pub struct Machine {
     /// The time that is recorded.
     at: Timestamp,
     out: Advance,
+}
+
+impl Refusal {
+    /// Refuses what nobody can ask of a run that has ended.
+    pub(crate) fn of_final(state: &RunState) -> Self {
+        Self::Final { run: state.started.id.clone(), status: state.status().into() }
+    }
 }
 
 impl Machine {

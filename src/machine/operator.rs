@@ -195,7 +195,7 @@ impl Machine {
 
     fn refuse_final(&self) -> Result<(), Refusal> {
         if self.state.is_final() {
-            return Err(Refusal::Final { run: self.state.started.id.clone(), status: self.state.status().into() });
+            return Err(Refusal::of_final(&self.state));
         }
         Ok(())
     }

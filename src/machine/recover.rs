@@ -75,10 +75,10 @@ impl Machine {
             self.pursue(step, item)?;
         }
         for list in self.state.lists.clone() {
-            if self.is_over(list) {
-                self.end_list(list)?;
-            }
+            self.go_through_items(list)?;
         }
+        // No item has begun, whatever the cursors say.
+        self.cursors.clear();
         self.held = held;
         self.wake()
     }

@@ -48,10 +48,10 @@ pub(super) fn last_waits(sketch: &Sketch, course: &Course) -> Vec<usize> {
         return Vec::new();
     }
     let is_last = |step: &usize| {
-        let mut dependents = sketch.steps.iter().enumerate().filter(|(_, other)| other.needs.contains(step)).peekable();
+        let mut dependents = sketch.dependents(*step).peekable();
         course.stop != Some(Stop::Failed(*step))
             && dependents.peek().is_some()
-            && !dependents.any(|(other, _)| course.steps.contains_key(&other))
+            && !dependents.any(|other| course.steps.contains_key(&other))
     };
     let is_over = |told: &StepCourse| matches!(told, StepCourse::Waited | StepCourse::Missed);
     course.steps.iter().filter(|(_, told)| is_over(told)).map(|(step, _)| *step).filter(is_last).collect()

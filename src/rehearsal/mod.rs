@@ -311,26 +311,17 @@ fn play(
     // A run begins in one of these states; the second cancel changes nothing. A deadline does not pass while it is parked.
     let stopped = cancel.or(setting.deadline);
     for (status, cancel) in [("running", cancel), ("waiting", cancel), ("parked", stopped)] {
-        case.then.extend(cancel.map(|after| Deed {
-            when: format!("run.{status}"),
-            step: None,
-            status: status.to_owned(),
-            after,
-            run: None,
-            verb: Verb::Cancel { reason: None, compensate: true },
-        }));
+        let verb = Verb::Cancel { reason: None, compensate: true };
+        case.then.extend(cancel.map(|after| deed_of_run(status, after, verb)));
     }
-    for asked in setting.down.iter().flatten() {
-        let Some(mut deed) = signal(plan, *asked, LATE, items)? else { continue };
-        if let Verb::Signal { id, .. } = &mut deed.verb {
-            *id = Some(format!("last-{asked}"));
+    if let Some(asked) = &setting.down {
+        for status in ["running", "waiting"] {
+            case.then.push(deed_of_run(status, WHEN_DOWN, Verb::Restart { down: 4 * MARGIN }));
+            for step in asked {
+                let sent = news(plan, *step, items, Some(format!("last-{step}")))?;
+                case.then.extend(sent.map(|verb| deed_of_run(status, LATE.saturating_sub(A_MOMENT), verb)));
+            }
         }
-        case.then.extend(at_its_start(&deed, LATE.saturating_sub(A_MOMENT)));
-    }
-    if setting.down.is_some() {
-        let verb = Verb::Restart { down: 4 * MARGIN };
-        let deed = Deed { when: String::new(), step: None, status: String::new(), after: LATE, run: None, verb };
-        case.then.extend(at_its_start(&deed, WHEN_DOWN));
     }
     let secrets = Arc::new(plan.secrets.iter().map(|name| (name.clone(), "a secret".to_owned())).collect());
     let script = Script {
@@ -359,19 +350,27 @@ fn play(
     Ok(Performed { problems, shown, world, unexpected, ending })
 }
 
-/// Returns a deed so long after the start of a run, which begins in one of two states.
-fn at_its_start(deed: &Deed, after: Duration) -> [Deed; 2] {
-    ["running", "waiting"].map(|status| Deed {
-        when: format!("run.{status}"),
-        step: None,
-        status: status.to_owned(),
+/// Makes what is done so long after a run came to a state.
+fn deed_of_run(status: &str, after: Duration, verb: Verb) -> Deed {
+    Deed { when: format!("run.{status}"), step: None, status: status.to_owned(), after, run: None, verb }
+}
+
+/// Makes what is done so long after a step began to wait for a signal: it comes.
+fn signal(plan: &Plan, step: usize, after: Duration, items: usize) -> Result<Option<Deed>, Unplayable> {
+    let name = &plan.steps[step].name;
+    let deed = |verb| Deed {
+        when: format!("{name}.waiting"),
+        step: Some(name.clone()),
+        status: "waiting".to_owned(),
         after,
-        ..deed.clone()
-    })
+        run: None,
+        verb,
+    };
+    Ok(news(plan, step, items, None)?.map(deed))
 }
 
 /// Makes the signal that a step waits for.
-fn signal(plan: &Plan, step: usize, after: Duration, items: usize) -> Result<Option<Deed>, Unplayable> {
+fn news(plan: &Plan, step: usize, items: usize, id: Option<String>) -> Result<Option<Verb>, Unplayable> {
     let step = &plan.steps[step];
     let Action::Wait(plan::Wait::Signal { name, schema, .. }) = &step.action else { return Ok(None) };
     let data = match schema {
@@ -380,14 +379,7 @@ fn signal(plan: &Plan, step: usize, after: Duration, items: usize) -> Result<Opt
         }
         None => sample::skeleton(&Paths::of(plan).of_step(step.name.as_str()), items),
     };
-    Ok(Some(Deed {
-        when: format!("{}.waiting", step.name),
-        step: Some(step.name.clone()),
-        status: "waiting".to_owned(),
-        after,
-        run: None,
-        verb: Verb::Signal { name: name.clone(), data, id: None },
-    }))
+    Ok(Some(Verb::Signal { name: name.clone(), data, id }))
 }
 
 /// Everything that the templates of a plan read.

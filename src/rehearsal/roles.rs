@@ -102,16 +102,15 @@ fn hold(sketch: &Sketch, course: &Course, step: usize, last: &MemberCourse, keep
         Some(Stop::Failed(culprit)) if culprit == step => return (Hold::UntilLate, false),
         Some(Stop::Failed(_) | Stop::Cancelled) => {}
     }
-    let dependents = || sketch.steps.iter().enumerate().filter(|(_, other)| other.needs.contains(&step));
     let stops_at_once =
         |(ix, told): &(usize, &StepCourse)| course.stop == Some(Stop::Failed(*ix)) && fails_at_once(told);
-    let mut began_after = dependents().filter_map(|(ix, _)| Some((ix, course.steps.get(&ix)?))).peekable();
+    let mut began_after = sketch.dependents(step).filter_map(|ix| Some((ix, course.steps.get(&ix)?))).peekable();
     if began_after.peek().is_some() {
         let hold = if began_after.any(|next| stops_at_once(&next)) { Hold::UntilLate } else { Hold::No };
         return (hold, false);
     }
     // After the last step the run is over, and cannot be cancelled any more.
-    let leads_on = dependents().next().is_some() || course.stop == Some(Stop::Cancelled);
+    let leads_on = sketch.dependents(step).next().is_some() || course.stop == Some(Stop::Cancelled);
     let would_stop = !last.worked() && sketch.steps[step].on_error == OnError::Compensate;
     let would_go_on = !last.worked() && goes_on(sketch, step, last);
     let late = keeps_place || leads_on || would_stop || would_go_on;
@@ -124,10 +123,9 @@ fn hold(sketch: &Sketch, course: &Course, step: usize, last: &MemberCourse, keep
 
 /// Tells whether a step fails as soon as it may begin, because what it reads is missing.
 fn fails_at_once(told: &StepCourse) -> bool {
-    let refused = |members: &[MemberCourse]| matches!(members, [one] if one.attempts.is_empty());
     match told {
         StepCourse::Unreadable => true,
-        StepCourse::Called(members) => refused(members),
+        StepCourse::Called(members) => matches!(members.as_slice(), [one] if one.attempts.is_empty()),
         _ => false,
     }
 }

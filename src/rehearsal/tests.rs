@@ -111,23 +111,23 @@ steps:
     uses: do.paid.keyed
     compensate: { uses: undo.paid.ok.blocks, with: \"{{ key }}\" }
 ";
-    let small = Small::of(text.to_owned(), &random::registry()).expect("it is valid");
-    let found = sweep(&small.sketch, STATES).expect("it is small");
+    let (small, found) = searched(text);
     assert!(found.problems.contains_key(&Problem::PivotUndone((0, 0))), "{:?}", found.problems);
     assert_eq!(small.unshown(&found), Vec::<String>::new());
 }
 
-/// Plays the course of a problem that the sweep must find.
-fn replayed(text: &str, problem: &Problem) -> super::Rehearsed {
+/// Reads a workflow, and searches it.
+fn searched(text: &str) -> (Small, Found) {
     let small = Small::of(text.to_owned(), &random::registry()).expect("it is valid");
     let found = sweep(&small.sketch, STATES).expect("it is small");
-    let course = found.problems.get(problem).unwrap_or_else(|| panic!("{:?}", found.problems.keys()));
-    rehearse(&small.plan, &small.loaded.parsed.document, &small.sketch, course).expect("it can be played")
+    (small, found)
 }
 
-/// The same for one that has to show.
+/// Plays the course of a problem that the sweep must find, and that has to show.
 fn shown(text: &str, problem: &Problem) -> super::Rehearsed {
-    let played = replayed(text, problem);
+    let (small, found) = searched(text);
+    let course = found.problems.get(problem).unwrap_or_else(|| panic!("{:?}", found.problems.keys()));
+    let played = rehearse(&small.plan, &small.loaded.parsed.document, &small.sketch, course).expect("it can be played");
     assert!(played.shows(problem), "{played:#?}");
     played
 }
@@ -217,9 +217,8 @@ steps:
   s1: { pivot: true, uses: do.paid.keyed, compensate: { none: it does no harm } }
 ";
     let problem = Problem::LeftByUndone((0, 0));
-    let small = Small::of(text.to_owned(), &random::registry()).expect("it is valid");
-    let course = &sweep(&small.sketch, STATES).expect("it is small").problems[&problem];
-    let attempts = course.steps.values().flat_map(StepCourse::calls).flat_map(|(_, members)| members);
+    let (_, found) = searched(text);
+    let attempts = found.problems[&problem].steps.values().flat_map(StepCourse::calls).flat_map(|(_, members)| members);
     let attempts: Vec<_> = attempts.flat_map(|member| &member.attempts).collect();
     assert!(!attempts.iter().any(|attempt| matches!(attempt, Attempt::CutOff(_))), "{attempts:?}");
     // The pivot is under way too, and a death would leave it unknown.
@@ -292,8 +291,7 @@ steps:
 invariants:
   - never: s1.unknown and not s0.failed and not s0.ok
 ";
-    let small = Small::of(text.to_owned(), &random::registry()).expect("it is valid");
-    let found = sweep(&small.sketch, STATES).expect("it is small");
+    let (_, found) = searched(text);
     assert!(
         !found.problems.contains_key(&Problem::Invariant(0)),
         "the wait begins, and ends in the drain at the latest"
@@ -311,8 +309,7 @@ steps:
 invariants:
   - never: s0.ok and not s1.ok
 ";
-    let small = Small::of(text.to_owned(), &random::registry()).expect("it is valid");
-    let found = sweep(&small.sketch, STATES).expect("it is small");
+    let (small, found) = searched(text);
     let course = &found.problems[&Problem::Invariant(0)];
     assert_eq!(course.stop, Some(Stop::Cancelled));
     let document = &small.loaded.parsed.document;

@@ -48,6 +48,11 @@ impl Sketch {
     pub fn member(&self, (step, member): (usize, usize)) -> Option<&Member> {
         self.steps.get(step)?.members().get(member)
     }
+
+    /// Returns the steps that need a step, in file order.
+    pub fn dependents(&self, step: usize) -> impl Iterator<Item = usize> {
+        (0..self.steps.len()).filter(move |other| self.steps[*other].needs.contains(&step))
+    }
 }
 
 /// Where something stands in the files of the workflow.

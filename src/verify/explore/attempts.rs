@@ -117,9 +117,12 @@ impl Rules<'_> {
     /// with some of them. Each has come to anything. An undo, a confirm, a wait and whatever waits for its time are as
     /// they were when the run is taken up again.
     pub fn death(&self, state: &State) -> Vec<After> {
-        let mut ways = vec![(After::from(state), false)];
+        let alive = After::from(state);
+        let mut ways: Vec<After> = Vec::new();
+        let mut under_way = 0;
         for (step, item) in state.begun(self.sketch) {
             let Now::Attempt(attempts) = state.task(step, item).now else { continue };
+            under_way += 1;
             let spot = Spot { step, item, member: attempts.member };
             let cut = |after: &After, world: World| {
                 let mut after = after.clone();
@@ -129,17 +132,16 @@ impl Rules<'_> {
                 let unclear = attempts.unclear || self.member(spot).acts();
                 let attempts = Attempts { unclear, marred: true, ..attempts };
                 after.state.task_mut(spot.step, spot.item).now = Now::CutOff(attempts);
-                (after, true)
+                after
             };
             let worlds = worlds(self.member(spot), false);
-            let dies = ways.iter().flat_map(|(after, _)| worlds.iter().map(move |world| cut(after, *world)));
-            let dies: Vec<_> = dies.collect();
-            if awake(Bug::ExploreDeathTakesAll) {
-                ways.clear();
-            }
+            let others = std::iter::once(&alive).chain(&ways);
+            let dies: Vec<After> =
+                others.flat_map(|after| worlds.iter().map(move |world| cut(after, *world))).collect();
             ways.extend(dies);
         }
-        ways.into_iter().filter_map(|(after, dies)| dies.then_some(after)).collect()
+        ways.retain(|after| after.told.len() == under_way || !awake(Bug::ExploreDeathTakesAll));
+        ways
     }
 
     /// An attempt that was cut off is repeated if its handler allows that, and uses up none of the attempts. Otherwise,

@@ -74,11 +74,10 @@ impl Moment {
         if !state.mode.stops_at_once() {
             return &[Self::Before];
         }
-        let may_be_first = !state.triggered && effect.satisfies && !effect.instant;
         match (fold.stopped, effect.instant) {
             (true, true) => &[Self::Within],
-            (false, _) if may_be_first => &[Self::Before, Self::First],
-            (true, false) | (false, _) => &[Self::Before],
+            (false, false) if effect.satisfies && !state.triggered => &[Self::Before, Self::First],
+            _ => &[Self::Before],
         }
     }
 }
@@ -190,8 +189,7 @@ impl<'a> Pass<'a> {
                 let (known, first) = self.known.contexts[ways as usize].clone();
                 let decides = self.known.choice(choice.clone());
                 for (nth, way) in known.ways.iter().enumerate() {
-                    let ends = Moment::of(state, &fold, &way.effect);
-                    for moment in ends {
+                    for moment in Moment::of(state, &fold, &way.effect) {
                         let Some(to) = self.after(place, s, (&rest, &choice), way, *moment) else { continue };
                         let to = self.add(next, to, cost.and(way.cost), at)?;
                         moves.push(Move { to, way: WayIx::new(number(first + nth + 1)), decides });

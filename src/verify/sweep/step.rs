@@ -105,13 +105,13 @@ pub(super) fn ways(sketch: &Sketch, slots: &Slots, s: usize, skipped: bool, cont
             Some(call) => settle(sketch, slots, s, call, context, class),
             None => vec![Settled { facts: slots.none(), ..Settled::default() }],
         };
+        let instant = match &end.told {
+            StepCourse::Skipped | StepCourse::Unreadable => true,
+            StepCourse::Called(members) => is_instant(members),
+            StepCourse::Waited | StepCourse::Missed | StepCourse::Waiting | StepCourse::Listed(_) => false,
+        };
+        let ending = Ended { ending: end.ending, via: end.via, drained: end.drained, instant, pivot_past: false };
         for one in settled {
-            let instant = match &end.told {
-                StepCourse::Skipped | StepCourse::Unreadable => true,
-                StepCourse::Called(members) => is_instant(members),
-                StepCourse::Waited | StepCourse::Missed | StepCourse::Waiting | StepCourse::Listed(_) => false,
-            };
-            let ending = Ended { ending: end.ending, via: end.via, drained: end.drained, instant, pivot_past: false };
             let mark = || Mark { cost, told: end.told.clone(), undos: one.undos.clone() };
             let read_in_vain = end.unreadable.iter().map(|problem| ((problem.clone(), At::Any), mark()));
             let marks = one.problems.iter().map(|problem| (problem.clone(), mark())).chain(read_in_vain).collect();
